@@ -1,0 +1,1 @@
+//! Faults and warnings that concern more than one value.

@@ -1,0 +1,3 @@
+//! Arguments, logging, exit code. (placeholder, being written)
+
+fn main() {}

@@ -1,0 +1,33 @@
+//! Who is on the line: what one connection knows about its client.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// The other end of a client connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// Where it connects from: the next hop, not necessarily the user's machine.
+    pub address: SocketAddr,
+    /// Which of our addresses it reached.
+    pub local: SocketAddr,
+    /// What its TLS handshake settled; `None` on a plain listener.
+    pub tls: Option<TlsPeer>,
+}
+
+/// What a TLS handshake settled.
+#[derive(Debug, Clone)]
+pub struct TlsPeer {
+    /// The name it asked for (SNI), in lower case.
+    pub server_name: Option<Arc<str>>,
+    /// Which hosts this connection may be used for: see [`HostScope`].
+    pub scope: Arc<dyn HostScope>,
+}
+
+/// Which hosts one TLS connection stands for.
+///
+/// A client may send requests for several hosts on one connection (RFC 9113 section 9.1.1), but only for hosts that the
+/// same certificate and the same client-certificate rules cover. For others it is told so with 421.
+pub trait HostScope: std::fmt::Debug + Send + Sync {
+    /// Whether a request for `host` (lower case, no port) may come over a connection opened for `server_name`.
+    fn covers(&self, server_name: Option<&str>, host: &str) -> bool;
+}

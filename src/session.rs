@@ -1,0 +1,230 @@
+//! What the store knows about the holder of a token, and how to read it from the bytes somebody else wrote.
+//!
+//! The bytes are foreign: a login service in any language may have written them. Unknown fields are ignored, size and
+//! depth are capped, and a record that cannot be understood is an error ("cannot tell"), never "no session" and
+//! never a session with parts missing.
+
+use serde_json::Value;
+
+use crate::config::{Fields, Store, value::FieldPath};
+
+/// A live login. Times are Unix milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Session {
+    /// Who it is; never empty.
+    pub user_id: String,
+    /// What the user may do.
+    pub permissions: Vec<String>,
+    /// Which roles the user has.
+    pub roles: Vec<String>,
+    /// On which device.
+    pub device: Device,
+    /// When it ends, if the record or the store says so: the earlier of the two.
+    pub expires_at: Option<u64>,
+}
+
+/// The device that a session was opened on; parts that nobody recorded are empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Device {
+    /// Its id.
+    pub id: String,
+    /// Its type, such as `phone`.
+    pub kind: String,
+    /// Its name, such as `Pixel 12`.
+    pub name: String,
+}
+
+impl Session {
+    /// Whether it is still alive at `now` (Unix milliseconds). At the very millisecond of its end it is not.
+    pub fn is_live(&self, now: u64) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// Why a record is not a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// More bytes than `store.max_record`.
+    #[error("the session record is larger than store.max_record")]
+    TooLarge,
+    /// Deeper nesting than `store.max_depth`.
+    #[error("the session record is nested deeper than store.max_depth")]
+    TooDeep,
+    /// Not JSON, or not an object.
+    #[error("the session record is not a JSON object")]
+    NotJson,
+    /// A part is missing or of the wrong type; the name is the part's.
+    #[error("the session record has no usable {0}")]
+    Field(&'static str),
+}
+
+/// Reads and writes session records: JSON objects whose fields lie where `[store.fields]` says.
+#[derive(Debug, Clone)]
+pub struct RecordFormat {
+    fields: Fields,
+    max_bytes: usize,
+    max_depth: u8,
+}
+
+/// Below this a time is taken as seconds, above as milliseconds: it is the year 5138 in the one and 1973 in the other.
+const SECONDS_BELOW: u64 = 100_000_000_000;
+
+impl RecordFormat {
+    /// The format that the configuration describes.
+    pub fn new(config: &Store) -> Self {
+        Self {
+            fields: config.fields.clone(),
+            max_bytes: config.max_record.as_usize(),
+            max_depth: config.max_depth,
+        }
+    }
+
+    /// The session in these bytes, dead or alive: the caller compares the time.
+    ///
+    /// # Errors
+    /// If the bytes are not a session record; see [`RecordError`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<Session, RecordError> {
+        if bytes.len() > self.max_bytes {
+            return Err(RecordError::TooLarge);
+        }
+        if nesting(bytes) > usize::from(self.max_depth) {
+            return Err(RecordError::TooDeep);
+        }
+        let record: Value = serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)?;
+        if !record.is_object() {
+            return Err(RecordError::NotJson);
+        }
+        let user_id = text(&record, &self.fields.user_id, "user_id")?;
+        if user_id.is_empty() {
+            return Err(RecordError::Field("user_id"));
+        }
+        Ok(Session {
+            user_id,
+            permissions: list(&record, &self.fields.permissions, "permissions")?,
+            roles: list(&record, &self.fields.roles, "roles")?,
+            device: Device {
+                id: text(&record, &self.fields.device_id, "device.id")?,
+                kind: text(&record, &self.fields.device_type, "device.type")?,
+                name: text(&record, &self.fields.device_name, "device.name")?,
+            },
+            expires_at: time(&record, &self.fields.expires_at)?,
+        })
+    }
+
+    /// The record of a session that we mint ourselves.
+    pub fn encode(&self, session: &Session) -> Vec<u8> {
+        let mut record = Value::Object(serde_json::Map::new());
+        put(
+            &mut record,
+            &self.fields.user_id,
+            session.user_id.as_str().into(),
+        );
+        put(
+            &mut record,
+            &self.fields.permissions,
+            session.permissions.as_slice().into(),
+        );
+        put(
+            &mut record,
+            &self.fields.roles,
+            session.roles.as_slice().into(),
+        );
+        put(
+            &mut record,
+            &self.fields.device_id,
+            session.device.id.as_str().into(),
+        );
+        put(
+            &mut record,
+            &self.fields.device_type,
+            session.device.kind.as_str().into(),
+        );
+        put(
+            &mut record,
+            &self.fields.device_name,
+            session.device.name.as_str().into(),
+        );
+        if let Some(end) = session.expires_at {
+            put(&mut record, &self.fields.expires_at, end.into());
+        }
+        record.to_string().into_bytes()
+    }
+}
+
+/// The deepest nesting of brackets outside strings. Counted before parsing, because the parser recurses.
+fn nesting(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+fn at<'a>(record: &'a Value, path: &FieldPath) -> Option<&'a Value> {
+    path.parts()
+        .iter()
+        .try_fold(record, |value, name| value.get(name))
+        .filter(|value| !value.is_null())
+}
+
+fn text(record: &Value, path: &FieldPath, part: &'static str) -> Result<String, RecordError> {
+    match at(record, path) {
+        None => Ok(String::new()),
+        Some(Value::String(text)) => Ok(text.clone()),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
+        Some(_) => Err(RecordError::Field(part)),
+    }
+}
+
+fn list(record: &Value, path: &FieldPath, part: &'static str) -> Result<Vec<String>, RecordError> {
+    match at(record, path) {
+        None => Ok(Vec::new()),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| {
+                item.as_str()
+                    .map(str::to_owned)
+                    .ok_or(RecordError::Field(part))
+            })
+            .collect(),
+        Some(Value::String(text)) => Ok(text
+            .split([' ', ','])
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()),
+        Some(_) => Err(RecordError::Field(part)),
+    }
+}
+
+fn time(record: &Value, path: &FieldPath) -> Result<Option<u64>, RecordError> {
+    let Some(value) = at(record, path) else {
+        return Ok(None);
+    };
+    let number = value.as_u64().ok_or(RecordError::Field("expires_at"))?;
+    Ok(Some(if number < SECONDS_BELOW {
+        number * 1000
+    } else {
+        number
+    }))
+}
+
+fn put(record: &mut Value, path: &FieldPath, value: Value) {
+    let mut place = record;
+    for name in path.parts() {
+        if !place.is_object() {
+            *place = Value::Object(serde_json::Map::new());
+        }
+        place = &mut place[name.as_str()];
+    }
+    *place = value;
+}

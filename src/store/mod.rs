@@ -1,0 +1,105 @@
+//! Where sessions live: one front, two backends.
+//!
+//! A look-up has three outcomes and they never mix: `Ok(Some)` is a live session, `Ok(None)` means there is no such
+//! session (401), and `Err` means that nobody could tell (503).
+
+pub mod embedded;
+pub mod redis;
+
+use crate::config;
+use crate::session::{RecordError, Session};
+use crate::token::Token;
+
+use self::embedded::EmbeddedStore;
+use self::redis::RedisStore;
+
+/// Why the store could not tell. All of them are answered 503.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No answer within `store.lookup_deadline`.
+    #[error("the session store did not answer within the deadline")]
+    Deadline,
+    /// `store.max_in_flight` lookups are already under way.
+    #[error("too many session look-ups are under way")]
+    Busy,
+    /// Known to be unreachable: the watchdog gets no answer, so this one was not asked.
+    #[error("the session store is unreachable")]
+    Unreachable,
+    /// It answered with an error, or the connection broke; the text has no token.
+    #[error("the session store failed: {0}")]
+    Failed(String),
+    /// What it holds cannot be understood.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// What it holds belongs to another token: answers have come apart from questions.
+    #[error("the session store answered for another token")]
+    Mismatch,
+}
+
+/// A store that is open: one per process, shared by the workers.
+#[derive(Debug, Clone)]
+pub enum StoreSource {
+    /// One file, one process.
+    Embedded(EmbeddedStore),
+    /// Redis or Valkey; every worker gets a connection of its own.
+    Redis(Box<config::Store>, config::AtRest),
+}
+
+/// One worker's way to the sessions.
+#[derive(Debug)]
+pub enum SessionStore {
+    /// The embedded store.
+    Embedded(EmbeddedStore),
+    /// Redis or Valkey.
+    Redis(RedisStore),
+}
+
+impl StoreSource {
+    /// Opens the store that the configuration names. For Redis nothing is dialled yet.
+    ///
+    /// # Errors
+    /// If the embedded store's file cannot be opened.
+    pub fn open(store: &config::Store, tokens: &config::Tokens) -> Result<Self, StoreError> {
+        let _ = (store, tokens);
+        Err(StoreError::Unreachable)
+    }
+
+    /// A worker's own store, on the runtime this is called on. Does not wait for Redis: until it is there, look-ups
+    /// fail with [`StoreError::Unreachable`].
+    ///
+    /// # Errors
+    /// If the settings cannot be used, such as a `tls_ca` that cannot be read.
+    pub async fn connect(&self) -> Result<SessionStore, StoreError> {
+        Err(StoreError::Unreachable)
+    }
+}
+
+impl SessionStore {
+    /// The live session of this token.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
+        let _ = token;
+        Err(StoreError::Unreachable)
+    }
+
+    /// Keeps a session under this token until `session.expires_at`. When this returns `Ok`, the session is durable as
+    /// far as the backend promises (embedded: on disk; Redis: as configured there).
+    ///
+    /// # Errors
+    /// If it could not be kept, or nobody knows.
+    pub async fn create(&self, token: &Token, session: &Session) -> Result<(), StoreError> {
+        let _ = (token, session);
+        Err(StoreError::Unreachable)
+    }
+
+    /// Ends the session of this token; says whether there was one.
+    ///
+    /// # Errors
+    /// If nobody knows whether it was ended.
+    pub async fn remove(&self, token: &Token) -> Result<bool, StoreError> {
+        let _ = token;
+        Err(StoreError::Unreachable)
+    }
+}

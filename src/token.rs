@@ -1,0 +1,337 @@
+//! The opaque secret at the door, and where to look for it.
+//!
+//! # Threat model
+//! Everything here is the client's to choose. A token is a fixed alphabet and a maximum length or it is nothing: it is
+//! refused before the store is asked, never trimmed, decoded or repaired. A request that carries two different tokens is
+//! refused, because whichever we chose another part of the system might choose the other. Comparing tokens is the
+//! store's look-up by key; where the store holds digests, time says nothing about the token. A token is never printed.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use memchr::memmem;
+
+use crate::config::value::TokenSource as Source;
+use crate::config::{Charset, Tokens};
+
+/// An opaque token whose length and alphabet have been checked. Prints as nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+impl Token {
+    /// Makes a new one: `prefix` and 256 bits from the operating system in base64url.
+    ///
+    /// # Errors
+    /// If the operating system gives no random bytes.
+    pub fn mint(prefix: &str) -> Result<Self, TokenError> {
+        let mut bytes = [0_u8; 32];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| TokenError::NoRandomness)?;
+        Ok(Self(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))))
+    }
+
+    /// The secret itself, for whoever must hand it to the client or make the store's key of it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Its SHA-256, in lower-case hex.
+    pub fn sha256_hex(&self) -> String {
+        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
+        digest
+            .as_ref()
+            .iter()
+            .fold(String::with_capacity(64), |mut hex, byte| {
+                for nibble in [byte >> 4, byte & 15] {
+                    hex.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+                }
+                hex
+            })
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Why what a request carries is no token that could be looked up. All of them are answered 401.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than `tokens.max_length`, or empty.
+    #[error("the token is empty or longer than tokens.max_length")]
+    Length,
+    /// A character outside `tokens.charset`.
+    #[error("the token has a character outside tokens.charset")]
+    Charset,
+    /// Two sources carry different tokens.
+    #[error("the request carries two different tokens")]
+    Conflict,
+    /// The operating system gave no random bytes; only minting can meet it.
+    #[error("no random bytes for a new token")]
+    NoRandomness,
+}
+
+/// What a token may look like.
+#[derive(Debug, Clone, Copy)]
+pub struct TokenShape {
+    max_length: usize,
+    charset: Charset,
+}
+
+impl TokenShape {
+    /// The shape that the configuration describes.
+    pub fn new(config: &Tokens) -> Self {
+        Self {
+            max_length: config.max_length.as_usize(),
+            charset: config.charset,
+        }
+    }
+
+    /// The token in these bytes.
+    ///
+    /// # Errors
+    /// [`TokenError::Length`] and [`TokenError::Charset`].
+    pub fn check(&self, bytes: &[u8]) -> Result<Token, TokenError> {
+        if bytes.is_empty() || bytes.len() > self.max_length {
+            return Err(TokenError::Length);
+        }
+        if !bytes.iter().all(|byte| self.allows(*byte)) {
+            return Err(TokenError::Charset);
+        }
+        std::str::from_utf8(bytes)
+            .map(|text| Token(text.to_owned()))
+            .map_err(|_| TokenError::Charset)
+    }
+
+    fn allows(self, byte: u8) -> bool {
+        match self.charset {
+            Charset::Token68 => byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte),
+            Charset::Base64url => byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+            Charset::Hex => byte.is_ascii_hexdigit() || byte == b'-',
+        }
+    }
+}
+
+/// Where to look for a token, in order.
+#[derive(Debug, Clone)]
+pub struct TokenSources {
+    sources: Vec<TokenSource>,
+    shape: TokenShape,
+}
+
+/// One place where a token may be carried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `Authorization: Bearer TOKEN`.
+    Bearer,
+    /// A header whose whole value is the token.
+    Header(http::HeaderName),
+    /// A cookie of this name.
+    Cookie(String),
+}
+
+impl fmt::Display for TokenSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bearer => f.write_str("Authorization: Bearer"),
+            Self::Header(name) => write!(f, "header {name}"),
+            Self::Cookie(name) => write!(f, "cookie {name}"),
+        }
+    }
+}
+
+/// A token, and where it was found.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// Its source.
+    pub source: &'a TokenSource,
+    value: &'a [u8],
+}
+
+impl TokenSources {
+    /// These sources, with this shape.
+    pub fn new(sources: &[Source], shape: TokenShape) -> Self {
+        let sources = sources
+            .iter()
+            .map(|source| match source {
+                Source::Bearer => TokenSource::Bearer,
+                Source::Header(name) => TokenSource::Header(
+                    http::HeaderName::from_bytes(name.as_str().as_bytes())
+                        .expect("checked when the configuration was read"),
+                ),
+                Source::Cookie(name) => TokenSource::Cookie(name.clone()),
+            })
+            .collect();
+        Self { sources, shape }
+    }
+
+    /// The token these headers carry, with its source. `Ok(None)`: none of the sources has one.
+    ///
+    /// # Errors
+    /// If a source holds something that cannot be a token, or if two different tokens are there.
+    pub fn find<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+    ) -> Result<Option<(Token, &'a TokenSource)>, TokenError> {
+        let mut found: Option<Found<'a>> = None;
+        for source in &self.sources {
+            source.each(headers, |value| match found {
+                Some(first) if first.value != value => Err(TokenError::Conflict),
+                Some(_) => Ok(()),
+                None => {
+                    found = Some(Found { source, value });
+                    Ok(())
+                }
+            })?;
+        }
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some((self.shape.check(found.value)?, found.source)))
+    }
+
+    /// Takes our tokens out of the headers, and nothing else: of a cookie line only our cookie goes, and the rest
+    /// stays byte for byte.
+    pub fn remove(&self, headers: &mut HeaderMap) {
+        for source in &self.sources {
+            match source {
+                TokenSource::Bearer => remove_bearer(headers),
+                TokenSource::Header(name) => {
+                    headers.remove(name);
+                }
+                TokenSource::Cookie(name) => remove_cookie(headers, name),
+            }
+        }
+    }
+
+    /// The sources, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &TokenSource> {
+        self.sources.iter()
+    }
+}
+
+impl TokenSource {
+    /// Calls `take` with every value this source has in these headers, until it refuses one.
+    fn each<'a>(
+        &self,
+        headers: &'a HeaderMap,
+        mut take: impl FnMut(&'a [u8]) -> Result<(), TokenError>,
+    ) -> Result<(), TokenError> {
+        match self {
+            Self::Bearer => headers
+                .get_all(AUTHORIZATION)
+                .iter()
+                .filter_map(|value| bearer(value.as_bytes()))
+                .try_for_each(take),
+            Self::Header(name) => headers
+                .get_all(name)
+                .iter()
+                .map(|value| value.as_bytes())
+                .try_for_each(take),
+            Self::Cookie(name) => {
+                for line in headers.get_all(COOKIE) {
+                    for (_, pair) in cookies(line.as_bytes()) {
+                        if let Some(value) = cookie_value(pair, name) {
+                            take(value)?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What follows `Bearer ` (any case, RFC 9110 section 11.1). Other schemes are somebody else's.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return None;
+    }
+    match rest {
+        [b' ', token @ ..] => Some(token),
+        [] => Some(rest),
+        _ => None,
+    }
+}
+
+fn remove_bearer(headers: &mut HeaderMap) {
+    if !headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .any(|value| bearer(value.as_bytes()).is_some())
+    {
+        return;
+    }
+    let others: Vec<_> = headers
+        .get_all(AUTHORIZATION)
+        .iter()
+        .filter(|value| bearer(value.as_bytes()).is_none())
+        .cloned()
+        .collect();
+    headers.remove(AUTHORIZATION);
+    for other in others {
+        headers.append(AUTHORIZATION, other);
+    }
+}
+
+/// The pairs of a cookie line, each with the offset of its first byte. A pair keeps the blanks around it.
+fn cookies(line: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut start = 0;
+    line.split(|byte| *byte == b';').map(move |pair| {
+        let offset = start;
+        start += pair.len() + 1;
+        (offset, pair)
+    })
+}
+
+/// The value of this pair, if it is the cookie of that name. Blanks around name and value do not belong to them.
+fn cookie_value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let equals = memchr::memchr(b'=', pair)?;
+    let (left, right) = pair.split_at_checked(equals)?;
+    (left.trim_ascii() == name.as_bytes()).then(|| right.get(1..).unwrap_or_default().trim_ascii())
+}
+
+fn remove_cookie(headers: &mut HeaderMap, name: &str) {
+    let ours = |line: &[u8]| cookies(line).any(|(_, pair)| cookie_value(pair, name).is_some());
+    let mentions = |line: &[u8]| memmem::find(line, name.as_bytes()).is_some();
+    if !headers
+        .get_all(COOKIE)
+        .iter()
+        .any(|line| mentions(line.as_bytes()) && ours(line.as_bytes()))
+    {
+        return;
+    }
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
+    headers.remove(COOKIE);
+    for line in lines {
+        if !ours(line.as_bytes()) {
+            headers.append(COOKIE, line);
+            continue;
+        }
+        let rest = without_cookie(line.as_bytes(), name);
+        if let (false, Ok(value)) = (rest.is_empty(), http::HeaderValue::from_bytes(&rest)) {
+            headers.append(COOKIE, value);
+        }
+    }
+}
+
+/// The line without our pairs and without the one `; ` that each of them no longer needs.
+fn without_cookie(line: &[u8], name: &str) -> Vec<u8> {
+    let kept: Vec<&[u8]> = cookies(line)
+        .map(|(_, pair)| pair)
+        .filter(|pair| cookie_value(pair, name).is_none())
+        .collect();
+    let joined = kept.join(&b';');
+    let first_kept = cookies(line)
+        .next()
+        .is_some_and(|(_, pair)| cookie_value(pair, name).is_none());
+    if first_kept {
+        joined
+    } else {
+        joined.trim_ascii_start().to_vec()
+    }
+}
