@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod config;
+pub mod deadline;
 pub mod headers;
 pub mod peer;
 pub mod server;
