@@ -288,3 +288,6 @@ fn client_verifier(
         .map_err(|error| fault(format!("`client_ca` cannot be used: {error}")))?;
     Ok(Some(verifier))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! Real handshakes, with certificates made on the spot.
+
+use std::path::PathBuf;
+
+use http::Request;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
+use tokio_rustls::TlsConnector;
+
+use super::super::tests::{PATIENCE, Running, config};
+use super::*;
+use crate::body::Body;
+
+/// An authority and the files it signed.
+struct Pki {
+    dir: TempDir,
+    ca: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ca.pem"), ca.pem()).unwrap();
+        Self { dir, ca }
+    }
+
+    /// Writes `file.crt` and `file.key`; the table that names them.
+    fn issue(&self, file: &str, names: &[&str]) -> String {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(names).unwrap();
+        let certificate = params.signed_by(&key, &self.ca).unwrap();
+        let (cert_path, key_path) = (self.path(file, "crt"), self.path(file, "key"));
+        std::fs::write(&cert_path, certificate.pem()).unwrap();
+        std::fs::write(&key_path, key.serialize_pem()).unwrap();
+        format!("{{ cert = {cert_path:?}, key = {key_path:?} }}")
+    }
+
+    fn path(&self, file: &str, kind: &str) -> PathBuf {
+        self.dir.path().join(format!("{file}.{kind}"))
+    }
+
+    fn listener(certificates: &[String], rest: &str) -> String {
+        let certificates = certificates.join(", ");
+        format!(
+            "{{ address = \"127.0.0.1:0\", tls = {{ certificates = [{certificates}], {rest} }} }}"
+        )
+    }
+
+    fn client(&self, options: Client) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.ca.der().clone()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(options.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match options.certificate {
+            None => builder.with_no_client_auth(),
+            Some(file) => {
+                let chain = read_certificates(&self.path(file, "crt")).unwrap();
+                let key = PrivateKeyDer::from_pem_file(self.path(file, "key")).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        config.alpn_protocols = vec![options.alpn.as_bytes().to_vec()];
+        TlsConnector::from(Arc::new(config))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Client {
+    versions: Versions,
+    certificate: Option<&'static str>,
+    alpn: &'static str,
+}
+
+const CLIENT: Client = Client {
+    versions: &[&rustls::version::TLS13, &rustls::version::TLS12],
+    certificate: None,
+    alpn: "http/1.1",
+};
+
+type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+
+const ONLY_1_2: Versions = &[&rustls::version::TLS12];
+const ONLY_1_3: Versions = &[&rustls::version::TLS13];
+
+type Stream = tokio_rustls::client::TlsStream<TcpStream>;
+
+async fn connect(server: &Running, client: &TlsConnector, name: &str) -> io::Result<Stream> {
+    let stream = TcpStream::connect(server.addresses[0]).await?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    client.connect(name, stream).await
+}
+
+/// The status of the answer to a request for `host`.
+async fn ask(stream: Stream, host: &str) -> hyper::Result<u16> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = Request::get("/").header("host", host).body(Body::Empty);
+    let answer = sender.send_request(request.unwrap()).await?;
+    Ok(answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn the_name_a_client_asks_for_decides_which_certificate_it_gets() {
+    let pki = Pki::new();
+    let certificates = [
+        pki.issue("default", &["default.test", "127.0.0.1"]),
+        pki.issue("wild", &["*.wild.test", "a.exact.test"]),
+    ];
+    let server = Running::start(&config(&Pki::listener(&certificates, ""), ""));
+    let client = pki.client(CLIENT);
+
+    for (name, file) in [
+        ("default.test", Some("default")),
+        ("127.0.0.1", Some("default")),
+        ("a.wild.test", Some("wild")),
+        ("a.exact.test", Some("wild")),
+        ("a.b.wild.test", None),
+        ("wild.test", None),
+    ] {
+        let shown = connect(&server, &client, name).await.ok().map(|stream| {
+            let (_, session) = stream.get_ref();
+            session.peer_certificates().unwrap()[0].clone()
+        });
+        let expected =
+            file.map(|file| read_certificates(&pki.path(file, "crt")).unwrap()[0].clone());
+        assert_eq!(shown, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_good_for_the_hosts_of_its_certificate_only() {
+    let pki = Pki::new();
+    let certificates = [
+        pki.issue("one", &["one.test", "also.one.test", "127.0.0.1"]),
+        pki.issue("two", &["two.test", "*.two.test"]),
+    ];
+    let server = Running::start(&config(&Pki::listener(&certificates, ""), ""));
+    let client = pki.client(CLIENT);
+
+    for (name, host, status) in [
+        ("one.test", "one.test", 200),
+        ("one.test", "also.one.test", 200),
+        ("one.test", "two.test", 421),
+        ("two.test", "a.two.test", 200),
+        ("two.test", "one.test", 421),
+        ("127.0.0.1", "one.test", 200),
+        ("127.0.0.1", "two.test", 421),
+        ("one.test", "127.0.0.1", 200),
+        ("two.test", "127.0.0.1", 421),
+    ] {
+        let stream = connect(&server, &client, name).await.unwrap();
+        assert_eq!(ask(stream, host).await.unwrap(), status, "{name} {host}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_demanded_where_the_configuration_says() {
+    let pki = Pki::new();
+    let stranger = Pki::new();
+    let certificate = pki.issue("server", &["a.test"]);
+    pki.issue("user", &["user.test"]);
+    stranger.issue("user", &["user.test"]);
+    std::fs::copy(stranger.path("user", "crt"), pki.path("forged", "crt")).unwrap();
+    std::fs::copy(stranger.path("user", "key"), pki.path("forged", "key")).unwrap();
+
+    for (auth, shown, welcome) in [
+        ("required", None, false),
+        ("required", Some("user"), true),
+        ("required", Some("forged"), false),
+        ("optional", None, true),
+        ("optional", Some("user"), true),
+        ("optional", Some("forged"), false),
+        ("none", None, true),
+    ] {
+        let ca = pki.path("ca", "pem");
+        let rest = format!("client_auth = {auth:?}, client_ca = {ca:?}");
+        let listener = Pki::listener(std::slice::from_ref(&certificate), &rest);
+        let server = Running::start(&config(&listener, ""));
+        let client = pki.client(Client {
+            certificate: shown,
+            ..CLIENT
+        });
+
+        // In TLS 1.3 the client is done before the server has judged it, so only the answer tells.
+        let answered = match connect(&server, &client, "a.test").await {
+            Ok(stream) => ask(stream, "a.test").await.is_ok(),
+            Err(_) => false,
+        };
+
+        assert_eq!(answered, welcome, "{auth} {shown:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_older_than_the_oldest_allowed_is_refused() {
+    let pki = Pki::new();
+    let certificate = pki.issue("server", &["a.test"]);
+
+    for (min, old, welcome) in [
+        ("1.3", true, false),
+        ("1.3", false, true),
+        ("1.2", true, true),
+    ] {
+        let rest = format!("min_version = {min:?}");
+        let listener = Pki::listener(std::slice::from_ref(&certificate), &rest);
+        let server = Running::start(&config(&listener, ""));
+        let versions = if old { ONLY_1_2 } else { ONLY_1_3 };
+        let client = pki.client(Client { versions, ..CLIENT });
+
+        let connected = connect(&server, &client, "a.test").await;
+
+        assert_eq!(connected.is_ok(), welcome, "{min} {old}");
+    }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_where_it_is_offered() {
+    let pki = Pki::new();
+    let certificate = [pki.issue("server", &["a.test"])];
+    let server = Running::start(&config(&Pki::listener(&certificate, ""), ""));
+    let client = pki.client(Client {
+        alpn: "h2",
+        ..CLIENT
+    });
+
+    let stream = connect(&server, &client, "a.test").await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("https://a.test/").body(Body::Empty).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+
+    assert_eq!(answer.version(), http::Version::HTTP_2);
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn http2_is_refused_where_it_is_not_offered() {
+    let pki = Pki::new();
+    let certificate = [pki.issue("server", &["a.test"])];
+    let listener = Pki::listener(&certificate, "alpn = [\"http/1.1\"]");
+    let server = Running::start(&config(&listener, ""));
+    let client = pki.client(Client {
+        alpn: "h2",
+        ..CLIENT
+    });
+
+    assert!(connect(&server, &client, "a.test").await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_handshake_is_closed() {
+    let pki = Pki::new();
+    let certificate = [pki.issue("server", &["a.test"])];
+    let rest = "limits.handshake_timeout = \"200ms\"";
+    let server = Running::start(&config(&Pki::listener(&certificate, ""), rest));
+    let mut silent = TcpStream::connect(server.addresses[0]).await.unwrap();
+
+    let closed = tokio::time::timeout(PATIENCE, silent.read_u8()).await;
+
+    assert!(closed.is_ok());
+}
+
+fn faults(certificates: &[String], rest: &str) -> Vec<String> {
+    let config = config(&Pki::listener(certificates, rest), "");
+    let tls = config.listeners[0].get_ref().tls.as_ref().unwrap();
+    let faults = Tls::load(tls).expect_err("it has faults");
+    faults.into_iter().map(|fault| fault.message).collect()
+}
+
+#[test]
+fn every_file_that_cannot_be_used_is_told() {
+    let pki = Pki::new();
+    let (one, two) = (pki.issue("one", &["a.test"]), pki.issue("two", &["b.test"]));
+    std::fs::copy(pki.path("two", "key"), pki.path("one", "key")).unwrap();
+    std::fs::write(pki.path("two", "crt"), "no certificate").unwrap();
+    let missing = one.replace("one.crt", "missing.crt");
+    let keyless = one.replace("one.key", "two.crt");
+
+    let found = faults(&[one, two, missing, keyless], "client_auth = \"required\"");
+
+    let expected = [
+        "one.key` does not belong to the certificate",
+        "two.crt` holds no certificate",
+        "missing.crt`",
+        "two.crt` cannot be read as a private key",
+        "`client_auth` needs `client_ca`",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found}");
+    }
+}
