@@ -1,11 +1,20 @@
 //! What streams through: a client's body on its way up, an upstream's on its way down, or a short text of our own.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use crate::deadline::{self, LazyTimer};
 
 /// Any error that a body can end with.
 pub type BodyError = Box<dyn StdError + Send + Sync>;
@@ -18,9 +27,14 @@ pub enum Body {
     Empty,
     /// A short text of our own.
     Text(Option<Bytes>),
-    /// Something that streams.
+    /// What a client sends.
+    Client(Box<ClientBody>),
+    /// Something else that streams.
     Stream(Pin<Box<dyn Stream>>),
 }
+
+/// Takes out of a client's trailers what must not go upstream.
+pub type TrailerFilter = Arc<dyn Fn(&mut HeaderMap) + Send + Sync>;
 
 /// A body that streams, and can be printed while debugging.
 pub trait Stream: HttpBody<Data = Bytes, Error = BodyError> + Send + std::fmt::Debug {}
@@ -37,6 +51,46 @@ impl Body {
     pub fn stream(stream: impl Stream + 'static) -> Self {
         Self::Stream(Box::pin(stream))
     }
+
+    /// A client's body: at most `max` bytes, with at most `idle` between two pieces, its trailers filtered.
+    ///
+    /// While it streams it ends with [`BodyTooLarge`] or [`ClientGone`] if one of these is broken.
+    ///
+    /// # Errors
+    /// If the client announces more than `max` bytes.
+    pub fn from_client(
+        incoming: Incoming,
+        max: u64,
+        idle: Duration,
+        trailers: TrailerFilter,
+    ) -> Result<Self, BodyTooLarge> {
+        if incoming.is_end_stream() {
+            return Ok(Self::Empty);
+        }
+        let left = match incoming.size_hint().exact() {
+            Some(length) if length > max => return Err(BodyTooLarge),
+            // hyper holds the client to the length it announced, so nothing needs counting.
+            Some(_) => None,
+            None => Some(max),
+        };
+        Ok(Self::Client(Box::new(ClientBody {
+            incoming,
+            left,
+            idle,
+            trailers,
+            timer: LazyTimer::default(),
+            stalls_at: None,
+            progress: Arc::default(),
+        })))
+    }
+
+    /// How far a client's body has come; `None` for one that is there as a whole.
+    pub fn progress(&self) -> Option<Arc<Progress>> {
+        match self {
+            Self::Client(body) => Some(Arc::clone(&body.progress)),
+            Self::Empty | Self::Text(_) | Self::Stream(_) => None,
+        }
+    }
 }
 
 impl HttpBody for Body {
@@ -50,6 +104,7 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Client(body) => Pin::new(body.as_mut()).poll_frame(cx),
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -58,6 +113,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Text(text) => text.is_none(),
+            Self::Client(body) => body.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -68,6 +124,7 @@ impl HttpBody for Body {
             Self::Text(text) => {
                 SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64))
             }
+            Self::Client(body) => body.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }
@@ -77,3 +134,117 @@ impl HttpBody for Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request body is larger than the route's max_body")]
 pub struct BodyTooLarge;
+
+/// The client did not finish its request body. Found in a chain of causes, it means 400.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientGone {
+    /// It closed the connection, reset the stream or broke the framing.
+    #[error("the client broke off its request body")]
+    Broken(#[source] hyper::Error),
+    /// It sent nothing for as long as the route's `timeouts.idle`.
+    #[error("the client stalled within its request body")]
+    Stalled,
+}
+
+/// A client's body on its way up; made by [`Body::from_client`].
+pub struct ClientBody {
+    incoming: Incoming,
+    /// Bytes that may still come; `None` if the length was announced.
+    left: Option<u64>,
+    idle: Duration,
+    trailers: TrailerFilter,
+    timer: LazyTimer,
+    /// Set while the client is waited for.
+    stalls_at: Option<Instant>,
+    progress: Arc<Progress>,
+}
+
+impl fmt::Debug for ClientBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBody")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ClientBody {
+    fn admit(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            (self.trailers)(trailers);
+        }
+        if let (Some(left), Some(data)) = (&mut self.left, frame.data_ref()) {
+            *left = left.checked_sub(data.len() as u64).ok_or(BodyTooLarge)?;
+        }
+        Ok(frame)
+    }
+}
+
+impl HttpBody for ClientBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let Poll::Ready(polled) = Pin::new(&mut this.incoming).poll_frame(cx) else {
+            this.progress.wait_for_client();
+            let idle = this.idle;
+            let stalls_at = *this.stalls_at.get_or_insert_with(|| deadline::after(idle));
+            ready!(this.timer.poll(cx, stalls_at));
+            return Poll::Ready(Some(Err(ClientGone::Stalled.into())));
+        };
+        this.stalls_at = None;
+        this.progress.advance();
+        Poll::Ready(polled.map(|frame| match frame {
+            Ok(frame) => this.admit(frame),
+            Err(error) => Err(ClientGone::Broken(error).into()),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+/// Who holds up a client's body: the client, or whoever reads it.
+#[derive(Debug)]
+pub struct Progress {
+    start: Instant,
+    /// Milliseconds from `start` to the last piece taken, or [`WAITING`].
+    last: AtomicU64,
+}
+
+/// The client has been asked for more and has not sent it.
+const WAITING: u64 = u64::MAX;
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Progress {
+    /// When the last piece was taken; `None` while the client is the one that is waited for.
+    pub fn last(&self) -> Option<Instant> {
+        let last = self.last.load(Ordering::Relaxed);
+        (last != WAITING).then(|| self.start + Duration::from_millis(last))
+    }
+
+    fn advance(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(WAITING - 1);
+        self.last.store(now, Ordering::Relaxed);
+    }
+
+    fn wait_for_client(&self) {
+        self.last.store(WAITING, Ordering::Relaxed);
+    }
+}

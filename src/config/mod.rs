@@ -554,6 +554,24 @@ pub struct Route {
     pub limit: RouteLimit,
 }
 
+impl Route {
+    /// What the route is called in logs: its name, or else its host and path.
+    pub fn label(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let host = self
+            .host
+            .as_ref()
+            .map_or("*".to_owned(), |host| host.get_ref().to_string());
+        match (&self.exact, &self.prefix) {
+            (Some(path), _) => format!("{host}{}", path.get_ref().as_str()),
+            (None, Some(prefix)) => format!("{host}{}*", prefix.get_ref().as_str()),
+            (None, None) => host,
+        }
+    }
+}
+
 fn default_max_body() -> Size {
     Size::mib(8)
 }

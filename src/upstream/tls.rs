@@ -1,0 +1,105 @@
+//! TLS towards upstreams: whom to trust, and the handshake.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::UpstreamTls;
+use crate::config::fault::Fault;
+
+/// What an upstream's certificates are checked against; shared by its endpoints.
+#[derive(Clone)]
+pub(super) struct Trust {
+    connector: TlsConnector,
+}
+
+/// TLS to one endpoint.
+#[derive(Clone)]
+pub(super) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Tls").field(&self.name).finish()
+    }
+}
+
+impl Trust {
+    /// Reads the authorities: the configured ones, or the system's.
+    pub(super) fn load(config: &UpstreamTls) -> Result<Self, Fault> {
+        let roots = match &config.ca {
+            Some(path) => configured_roots(path.get_ref())
+                .map_err(|message| Fault::error(path.span(), message))?,
+            None => system_roots()?,
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(client)),
+        })
+    }
+
+    /// For an endpoint whose certificate must be for `name`; `None` if that is neither a DNS name nor an IP address.
+    pub(super) fn towards(&self, name: &str) -> Option<Tls> {
+        Some(Tls {
+            connector: self.connector.clone(),
+            name: ServerName::try_from(name.to_owned()).ok()?,
+        })
+    }
+}
+
+impl Tls {
+    /// Does the handshake.
+    ///
+    /// # Errors
+    /// If it breaks off, or if the certificate is not one to trust.
+    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+}
+
+fn configured_roots(path: &Path) -> Result<RootCertStore, String> {
+    let shown = path.display();
+    let mut roots = RootCertStore::empty();
+    let certificates = CertificateDer::pem_file_iter(path)
+        .map_err(|error| format!("cannot read `{shown}`: {error}"))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| format!("`{shown}` is not PEM: {error}"))?;
+        roots.add(certificate).map_err(|error| {
+            format!("`{shown}` holds a certificate that is no authority: {error}")
+        })?;
+    }
+    if roots.is_empty() {
+        return Err(format!("`{shown}` holds no certificate"));
+    }
+    Ok(roots)
+}
+
+fn system_roots() -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(Fault::error(
+            None,
+            "the system has no certificate authorities to check `https` upstreams against",
+        )
+        .help(
+            "name a PEM file in the upstream's `tls.ca`, or install the system's CA certificates",
+        ));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,146 @@
+//! Upgraded connections: from the 101 on, bytes both ways.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::deadline::LazyTimer;
+
+/// The open tunnels of one upstream. Dropped, it closes them.
+#[derive(Debug, Default)]
+pub(super) struct Tunnels {
+    open: Mutex<JoinSet<()>>,
+}
+
+impl Tunnels {
+    /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte.
+    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
+        let mut open = self.open.lock();
+        while open.try_join_next().is_some() {}
+        open.spawn(async move {
+            if let Err(error) = relay(client, upstream, idle).await {
+                tracing::debug!(%error, "an upgraded connection broke off");
+            }
+        });
+    }
+}
+
+/// Whether the answer switches to `protocol` and to nothing else.
+pub(super) fn switches_to(headers: &HeaderMap, protocol: &str) -> bool {
+    let mut values = headers.get_all(header::UPGRADE).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return false;
+    };
+    value
+        .as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(protocol.as_bytes())
+}
+
+async fn relay(client: OnUpgrade, upstream: OnUpgrade, idle: Duration) -> io::Result<()> {
+    let traffic = Arc::new(Traffic::new());
+    let upstream = upstream.await.map_err(io::Error::other)?;
+    let mut upstream = Watched::new(upstream, &traffic);
+    let client = client.await.map_err(io::Error::other)?;
+    let mut client = Watched::new(client, &traffic);
+    let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream);
+    let mut copied = std::pin::pin!(copied);
+    let mut timer = LazyTimer::default();
+    std::future::poll_fn(move |cx| {
+        if let Poll::Ready(ended) = copied.as_mut().poll(cx) {
+            return Poll::Ready(ended.map(|_| ()));
+        }
+        loop {
+            let deadline = traffic.last() + idle;
+            ready!(timer.poll(cx, deadline));
+            if traffic.last() + idle <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+    })
+    .await
+}
+
+/// When a byte last came from either side.
+#[derive(Debug)]
+struct Traffic {
+    start: Instant,
+    /// Milliseconds from `start`.
+    last: AtomicU64,
+}
+
+impl Traffic {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+
+    fn last(&self) -> Instant {
+        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    fn note(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+    }
+}
+
+/// One side of a tunnel, whose reads are noted.
+#[derive(Debug)]
+struct Watched {
+    io: TokioIo<Upgraded>,
+    traffic: Arc<Traffic>,
+}
+
+impl Watched {
+    fn new(io: Upgraded, traffic: &Arc<Traffic>) -> Self {
+        Self {
+            io: TokioIo::new(io),
+            traffic: Arc::clone(traffic),
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        this.traffic.note();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
