@@ -175,3 +175,29 @@ fn odd_methods_framings_and_expectations_are_refused() {
         assert_eq!(check(request).err(), expected, "case {number}");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn the_one_form_of_a_path_is_its_own_one_form(path in "/[a-zA-Z0-9/%.;~\\\\ -]{0,40}") {
+        if let Ok(canonical) = canonical_path(&path) {
+            assert_eq!(canonical_path(&canonical).as_deref(), Ok(canonical.as_ref()));
+        }
+    }
+
+    #[test]
+    fn what_an_upstream_decodes_from_the_one_form_never_climbs(path in "/([ab./;\\\\]|%2[eEfF]|%5[cC]|%25|%00|%c0%ae){0,12}") {
+        if let Ok(canonical) = canonical_path(&path) {
+            let decoded: Vec<u8> = percent_encoding::percent_decode_str(&canonical).collect();
+            assert!(decoded.split(|byte| *byte == b'/').all(|segment| segment != b".." && segment != b"."), "{path}");
+            assert!(!decoded.windows(2).any(|pair| pair == b"//"), "{path}");
+            assert!(!decoded.iter().any(|byte| *byte == b'\\' || *byte == b';' || *byte == 0), "{path}");
+        }
+    }
+
+    #[test]
+    fn no_host_makes_the_check_panic(authority in "\\PC{0,30}") {
+        if let Some(host) = canonical_host(&authority) {
+            assert_eq!(canonical_host(&host), Some(host.clone()));
+        }
+    }
+}
