@@ -1,23 +1,13 @@
-//! The store's contract, against every backend.
+//! The store's contract, kept by every backend against real servers, and what happens when those fail.
 
 #[path = "support/redis.rs"]
 mod redis;
 
-use redis::{Cluster, Redis, Sentinel, Settings};
-
-#[tokio::test]
-async fn helper_starts_every_kind() {
-    let mut redis = Redis::start().await;
-    assert_eq!(redis.cli(&["SET", "a", "b"]), "OK");
-    redis.stop_signal();
-    redis.cont_signal();
-    redis.restart().await;
-    assert_eq!(redis.cli(&["GET", "a"]), "");
-    let tls = Settings::default().tls().password("secret").start().await;
-    assert_eq!(tls.cli(&["SET", "a", "b"]), "OK");
-    let sentinel = Sentinel::start().await;
-    assert_eq!(sentinel.master(), sentinel.servers[0].port());
-    println!("{}", sentinel.url());
-    let cluster = Cluster::start(0).await;
-    println!("{}", cluster.url());
-}
+#[path = "store/bench.rs"]
+mod bench;
+#[path = "store/contract.rs"]
+mod contract;
+#[path = "store/embedded.rs"]
+mod embedded;
+#[path = "store/faults.rs"]
+mod faults;

@@ -50,6 +50,10 @@ pub enum StoreSource {
 
 /// One worker's way to the sessions.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per worker, and it is never moved on the path"
+)]
 pub enum SessionStore {
     /// The embedded store.
     Embedded(EmbeddedStore),

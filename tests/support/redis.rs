@@ -50,9 +50,16 @@ pub(crate) struct Settings {
     tls: bool,
     password: Option<String>,
     sentinel: Option<String>,
+    port: Option<u16>,
 }
 
 impl Settings {
+    /// On this port and no other.
+    pub(crate) fn on(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
     /// One more setting of `redis.conf`.
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.args.push(format!("--{name}"));
@@ -107,7 +114,7 @@ impl Redis {
         }
         Self {
             dir,
-            port: free_port(),
+            port: settings.port.unwrap_or_else(free_port),
             settings,
             process: None,
         }
