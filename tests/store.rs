@@ -1,0 +1,13 @@
+//! The store's contract, kept by every backend against real servers, and what happens when those fail.
+
+#[path = "support/redis.rs"]
+mod redis;
+
+#[path = "store/bench.rs"]
+mod bench;
+#[path = "store/contract.rs"]
+mod contract;
+#[path = "store/embedded.rs"]
+mod embedded;
+#[path = "store/faults.rs"]
+mod faults;
