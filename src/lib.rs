@@ -1,6 +1,7 @@
 //! drawbridge (placeholder, being written)
 
 pub mod body;
+pub mod command;
 pub mod config;
 pub mod headers;
 pub mod peer;
