@@ -5,9 +5,14 @@
 //! about, so it remembers where in the file it stands.
 
 pub mod check;
+mod document;
+mod expand;
 pub mod fault;
 pub mod load;
+mod places;
+pub mod render;
 pub mod value;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +22,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::expand::Surroundings;
+pub use self::places::Places;
 use self::value::{
     Duration, FieldPath, HeaderName, HostPattern, KeyTemplate, Method, Network, Origin,
     PathPattern, PermissionPattern, Rate, RedisUrl, Secret, Size, TokenPrefix, TokenSource,
@@ -57,6 +64,9 @@ pub struct Config {
     /// Which request goes where, and who may send it.
     #[schemars(with = "Vec<Route>")]
     pub routes: Vec<Spanned<Route>>,
+    /// Where in the file everything stands.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// The process as a whole.
