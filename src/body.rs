@@ -37,9 +37,9 @@ pub enum Body {
 pub type TrailerFilter = Arc<dyn Fn(&mut HeaderMap) + Send + Sync>;
 
 /// A body that streams, and can be printed while debugging.
-pub trait Stream: HttpBody<Data = Bytes, Error = BodyError> + Send + std::fmt::Debug {}
+pub trait Stream: HttpBody<Data = Bytes, Error = BodyError> + Send + fmt::Debug {}
 
-impl<T: HttpBody<Data = Bytes, Error = BodyError> + Send + std::fmt::Debug> Stream for T {}
+impl<T: HttpBody<Data = Bytes, Error = BodyError> + Send + fmt::Debug> Stream for T {}
 
 impl Body {
     /// A short text.

@@ -31,8 +31,6 @@ pub mod body;
 pub mod command;
 pub mod config;
 pub mod deadline;
-pub mod gateway;
-pub mod head;
 pub mod headers;
 pub mod limit;
 pub mod peer;

@@ -8,6 +8,9 @@ mod pool;
 mod tls;
 mod upgrade;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::error::Error as StdError;
 use std::future::poll_fn;

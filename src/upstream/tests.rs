@@ -1,0 +1,1 @@
+//! Real sockets on both sides.
