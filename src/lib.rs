@@ -31,6 +31,8 @@ pub mod body;
 pub mod command;
 pub mod config;
 pub mod deadline;
+pub mod gateway;
+pub mod head;
 pub mod headers;
 pub mod limit;
 pub mod peer;

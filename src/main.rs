@@ -4,6 +4,7 @@
     reason = "what goes wrong before there is a log is told on standard error"
 )]
 
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use drawbridge::command::{check, demo, explain, run, schema};
-use drawbridge::config::{Config, LogFormat, load};
+use drawbridge::config::{Config, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 /// A reverse-proxy auth gateway whose tokens can be taken back at once.
@@ -101,7 +102,10 @@ fn answer(command: Command) -> anyhow::Result<bool> {
     drawbridge::server::install_crypto();
     let mut out = std::io::stdout();
     match command {
-        Command::Check(file) => Ok(check::run(&file.config, &mut out, out.is_terminal())?),
+        Command::Check(file) => {
+            let color = out.is_terminal();
+            Ok(check::run(&file.config, &mut out, color)?)
+        }
         Command::Schema => schema::run(&mut out)
             .map(|()| true)
             .context("cannot write the schema"),
@@ -199,10 +203,9 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
                     }
                 }
             };
-            let ended: anyhow::Result<std::convert::Infallible> = block_on(signals);
-            if let Err(error) = ended {
-                tracing::error!(%error, "signals cannot be caught");
-            }
+            let ended: anyhow::Result<Infallible> = block_on(signals);
+            let Err(error) = ended;
+            tracing::error!(%error, "signals cannot be caught");
         })?;
     Ok(async {
         stopped.await.ok();

@@ -352,6 +352,7 @@ fn problem(answer: Answer, title: &str, id: &str) -> String {
         "request_id": id,
     })
     .to_string()
+        + "\n"
 }
 
 fn page(answer: Answer, title: &str, id: &str) -> String {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::config::load::{self, Unreadable};
 
@@ -28,15 +29,43 @@ pub fn run(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<bool> {
             }
             Ok(true)
         }
-        Err(Unreadable::Faults { file, faults }) => {
-            write!(out, "{}", file.render(&faults, color))?;
-            writeln!(out, "{shown}: {}", tally(&faults))?;
+        Err(unreadable) => {
+            refuse(path, &unreadable, out, color)?;
             Ok(false)
         }
-        Err(Unreadable::File { source, .. }) => {
-            writeln!(out, "error: {shown} cannot be read: {source}")?;
-            Ok(false)
+    }
+}
+
+/// The configuration, if it can be served. Every fault and warning is told on `out` first.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn load(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<Option<Config>> {
+    match load::read(path) {
+        Ok(loaded) => {
+            write!(out, "{}", loaded.file.render(&loaded.warnings, color))?;
+            Ok(Some(loaded.config))
         }
+        Err(unreadable) => {
+            refuse(path, &unreadable, out, color)?;
+            Ok(None)
+        }
+    }
+}
+
+fn refuse(
+    path: &Path,
+    unreadable: &Unreadable,
+    out: &mut dyn Write,
+    color: bool,
+) -> io::Result<()> {
+    let shown = path.display();
+    match unreadable {
+        Unreadable::Faults { file, faults } => {
+            write!(out, "{}", file.render(faults, color))?;
+            writeln!(out, "{shown}: {}", tally(faults))
+        }
+        Unreadable::File { source, .. } => writeln!(out, "error: {shown} cannot be read: {source}"),
     }
 }
 

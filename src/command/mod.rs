@@ -1,4 +1,7 @@
-//! The subcommands that look at things rather than serve: each prints to where it is told.
+//! What the program can be told to do; one file for each word.
 
 pub mod check;
+pub mod demo;
+pub mod explain;
+pub mod run;
 pub mod schema;

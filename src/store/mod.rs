@@ -7,7 +7,7 @@ mod embedded;
 mod key;
 mod redis;
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config;
 use crate::session::{RecordError, Session};
@@ -91,6 +91,14 @@ impl StoreSource {
 }
 
 impl SessionStore {
+    /// Waits until the store can be asked for the first time, but no longer than this.
+    pub async fn settle(&self, patience: Duration) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.settle(patience).await,
+        }
+    }
+
     /// The live session of this token.
     ///
     /// # Errors

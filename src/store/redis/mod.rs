@@ -19,6 +19,7 @@ use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::config::Options;
 use fred::types::{Expiration, Key, Value};
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use crate::config;
 use crate::session::{RecordFormat, Session};
@@ -29,6 +30,9 @@ use self::link::Link;
 use self::setup::Setup;
 use super::key::{KeyFormat, belongs};
 use super::{StoreError, now};
+
+/// Between two looks at a connection that is being made for the first time.
+const SETTLE_STEP: Duration = Duration::from_millis(5);
 
 /// One worker's connection.
 #[derive(Debug)]
@@ -59,6 +63,17 @@ impl RedisStore {
             in_flight: AtomicU32::new(0),
             max_in_flight: config.max_in_flight,
         })
+    }
+
+    /// See [`super::SessionStore::settle`].
+    pub async fn settle(&self, patience: Duration) {
+        let reachable = async {
+            while self.link.client().is_err() {
+                sleep(SETTLE_STEP).await;
+            }
+        };
+        // Not there in time: look-ups say so, and the watchdog goes on trying.
+        timeout(patience, reachable).await.ok();
     }
 
     /// See [`super::SessionStore::find`].
