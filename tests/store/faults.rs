@@ -317,11 +317,10 @@ async fn killed_cluster_master_is_replaced_by_its_replica() {
 
     cluster.nodes[0].kill();
     eventually("a replica took over", Duration::from_secs(20), || {
-        let nodes = cluster.nodes[1].cli(&["CLUSTER", "NODES"]);
-        let masters = nodes
-            .lines()
-            .filter(|line| line.contains("master") && !line.contains("fail"));
-        masters.count() == 3
+        let seen = cluster.nodes[1].cli(&["CLUSTER", "NODES"]);
+        let failed = seen.lines().any(|line| line.contains("fail "));
+        let masters = |line: &&str| line.contains("master") && !line.contains("fail");
+        failed && seen.lines().filter(masters).count() == 3
     })
     .await;
 

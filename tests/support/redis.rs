@@ -143,6 +143,8 @@ impl Redis {
             ]);
         if self.settings.sentinel.is_none() {
             command.args(["--save", "", "--appendonly", "no"]);
+            // A replica that joins is not kept waiting for others.
+            command.args(["--repl-diskless-sync-delay", "0"]);
         }
         if self.settings.tls {
             let file = |name| self.dir.path().join(name).display().to_string();
@@ -401,6 +403,15 @@ impl Cluster {
                 let info = node.cli(&["CLUSTER", "INFO"]);
                 info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
             })
+        })
+        .await;
+        // A replica that has never had its master's data does not stand for election.
+        eventually("the replicas follow", START, || {
+            let followers = nodes.iter().filter(|node| {
+                let info = node.cli(&["INFO", "replication"]);
+                info.contains("master_link_status:up")
+            });
+            followers.count() == 3 * replicas
         })
         .await;
         Self { nodes }
