@@ -178,6 +178,8 @@ proptest! {
 
     #[test]
     fn bytes_of_any_kind_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(format("").decode(&bytes).is_err() || bytes.starts_with(b"{"));
+        // So few random bytes are no record with a user.
+        let answer = format("").decode(&bytes);
+        prop_assert!(answer.is_err());
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use drawbridge::session::{RecordError, Session};
-use drawbridge::store::StoreError;
+use drawbridge::store::{SessionStore, StoreError};
 use drawbridge::token::Token;
 
 use crate::bench::{ahead, open, session, token};
@@ -110,6 +110,23 @@ pub(crate) async fn holds(settings: &str, at_rest: &str) {
         );
     }
 
+    own_sessions_come_and_go(&store).await;
+
+    let alien = store.find(&token("alien")).await;
+    assert!(matches!(alien, Err(StoreError::Mismatch)), "{alien:?}");
+
+    drop(store);
+    let mapped = "[fields]\nuser_id = \"sub\"\npermissions = \"auth.scopes\"\n";
+    let store = open(&format!("{settings}\n{mapped}"), at_rest).await;
+    let found = store.find(&token("mapped")).await.unwrap().unwrap();
+    assert_eq!(
+        (found.user_id.as_str(), found.permissions),
+        ("u9", vec!["a".to_owned()])
+    );
+}
+
+/// What we mint is found, and is not found once it was removed or has ended.
+async fn own_sessions_come_and_go(store: &SessionStore) {
     let (mine, whole) = (token("minted-by-us"), session("u2"));
     store.create(&mine, &whole).await.unwrap();
     assert_eq!(store.find(&mine).await.unwrap().unwrap(), whole);
@@ -151,18 +168,6 @@ pub(crate) async fn holds(settings: &str, at_rest: &str) {
         Err(StoreError::Record(RecordError::TooLarge))
     ));
     assert_eq!(store.find(&mine).await.unwrap().unwrap(), endless);
-
-    let alien = store.find(&token("alien")).await;
-    assert!(matches!(alien, Err(StoreError::Mismatch)), "{alien:?}");
-
-    drop(store);
-    let mapped = "[fields]\nuser_id = \"sub\"\npermissions = \"auth.scopes\"\n";
-    let store = open(&format!("{settings}\n{mapped}"), at_rest).await;
-    let found = store.find(&token("mapped")).await.unwrap().unwrap();
-    assert_eq!(
-        (found.user_id.as_str(), found.permissions),
-        ("u9", vec!["a".to_owned()])
-    );
 }
 
 /// The key that the default template and this `at_rest` make of a token.

@@ -307,6 +307,24 @@ async fn session_ended_on_the_new_master_is_ended_here() {
 }
 
 #[tokio::test]
+async fn user_with_few_rights_is_served_without_a_break_behind_sentinels() {
+    let sentinel = Sentinel::start().await;
+    let rules = ["~*", "+get", "+pttl", "+set", "+del", "+role"];
+    let user = ["ACL", "SETUSER", "gate", "on", ">pass"];
+    sentinel.servers[0].cli(&[&user[..], &rules[..]].concat());
+    let text = format!(
+        "redis = \"{}\"\nusername = \"gate\"\npassword = \"pass\"",
+        sentinel.url()
+    );
+    let store = with_session(&text).await;
+
+    for _ in 0..100 {
+        assert!(store.find(&token("alive")).await.unwrap().is_some());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn killed_cluster_master_is_replaced_by_its_replica() {
     let mut cluster = Cluster::start(1).await;
     let store = Arc::new(with_session(&format!("redis = \"{}\"", cluster.url())).await);
