@@ -255,3 +255,6 @@ fn put(record: &mut Value, path: &FieldPath, value: Value) {
     }
     *place = value;
 }
+
+#[cfg(test)]
+mod tests;

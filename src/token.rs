@@ -353,3 +353,6 @@ fn without_cookie(line: &[u8], name: &str) -> Vec<u8> {
         joined.trim_ascii_start().to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests;

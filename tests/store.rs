@@ -1,5 +1,11 @@
 //! The store's contract, kept by every backend against real servers, and what happens when those fail.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
+
 #[path = "support/redis.rs"]
 mod redis;
 

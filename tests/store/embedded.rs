@@ -1,6 +1,8 @@
 //! What only the session file promises.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use drawbridge::session::Session;
@@ -156,4 +158,64 @@ async fn ended_sessions_are_taken_out_of_the_file() {
     let database = Database::open(&file).unwrap();
     let sessions = database.begin_read().unwrap().open_table(SESSIONS).unwrap();
     assert_eq!(sessions.len().unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = format!("embedded = \"{}\"", dir.path().join("sessions").display());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--ignored",
+            "--exact",
+            "--nocapture",
+            "embedded::writes_until_it_is_killed",
+        ])
+        .env(CHILD, &text)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let acknowledged = lines
+        .map(Result::unwrap)
+        .filter_map(|line| line.strip_prefix("kept ")?.parse::<u32>().ok());
+
+    let last = acknowledged.take(200).last().unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let store = open(&text, "plain").await;
+    assert!(last >= 199);
+    for n in 0..=last {
+        assert!(
+            store
+                .find(&token(&format!("stays-{n}")))
+                .await
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            store.find(&token(&format!("goes-{n}"))).await.unwrap(),
+            None
+        );
+    }
+}
+
+/// Where the settings of the process that is to be killed stand.
+const CHILD: &str = "DRAWBRIDGE_TEST_STORE";
+
+#[tokio::test]
+#[ignore = "the process that what_was_acknowledged_survives_kill_9 kills"]
+async fn writes_until_it_is_killed() {
+    let Ok(text) = std::env::var(CHILD) else {
+        return;
+    };
+    let store = open(&text, "plain").await;
+    for n in 0..100_000 {
+        let (stays, goes) = (token(&format!("stays-{n}")), token(&format!("goes-{n}")));
+        store.create(&stays, &session("u1")).await.unwrap();
+        store.create(&goes, &session("u2")).await.unwrap();
+        assert!(store.remove(&goes).await.unwrap());
+        println!("kept {n}");
+    }
 }

@@ -307,6 +307,24 @@ async fn session_ended_on_the_new_master_is_ended_here() {
 }
 
 #[tokio::test]
+async fn user_with_few_rights_is_served_without_a_break_behind_sentinels() {
+    let sentinel = Sentinel::start().await;
+    let rules = ["~*", "+get", "+pttl", "+set", "+del", "+role"];
+    let user = ["ACL", "SETUSER", "gate", "on", ">pass"];
+    sentinel.servers[0].cli(&[&user[..], &rules[..]].concat());
+    let text = format!(
+        "redis = \"{}\"\nusername = \"gate\"\npassword = \"pass\"",
+        sentinel.url()
+    );
+    let store = with_session(&text).await;
+
+    for _ in 0..100 {
+        assert!(store.find(&token("alive")).await.unwrap().is_some());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn killed_cluster_master_is_replaced_by_its_replica() {
     let mut cluster = Cluster::start(1).await;
     let store = Arc::new(with_session(&format!("redis = \"{}\"", cluster.url())).await);
@@ -317,11 +335,10 @@ async fn killed_cluster_master_is_replaced_by_its_replica() {
 
     cluster.nodes[0].kill();
     eventually("a replica took over", Duration::from_secs(20), || {
-        let nodes = cluster.nodes[1].cli(&["CLUSTER", "NODES"]);
-        let masters = nodes
-            .lines()
-            .filter(|line| line.contains("master") && !line.contains("fail"));
-        masters.count() == 3
+        let seen = cluster.nodes[1].cli(&["CLUSTER", "NODES"]);
+        let failed = seen.lines().any(|line| line.contains("fail "));
+        let masters = |line: &&str| line.contains("master") && !line.contains("fail");
+        failed && seen.lines().filter(masters).count() == 3
     })
     .await;
 

@@ -139,6 +139,7 @@ async fn attempt(setup: &Setup) -> Result<Connection, Option<Error>> {
 /// Returns when the connection is no longer good.
 async fn watch(setup: &Setup, link: &Link, client: &Client) -> Lost {
     let mut master = Master::new(setup);
+    let mut first = None;
     let (mut silent, mut partly, mut moved) = (0, 0, 0);
     let mut pause = TICK;
     loop {
@@ -152,10 +153,9 @@ async fn watch(setup: &Setup, link: &Link, client: &Client) -> Lost {
             Signs::None => silent += 1,
         }
         if let Some(master) = &mut master {
-            moved = match master.ask().await {
-                Some(address) if !is_connected_to(client, &address) => moved + 1,
-                _ => 0,
-            };
+            let named = master.ask().await;
+            let elsewhere = named.is_some_and(|named| has_moved(client, &mut first, named));
+            moved = if elsewhere { moved + 1 } else { 0 };
         }
         if silent >= MISSES {
             return Lost::Silent;
@@ -185,14 +185,15 @@ async fn signs(setup: &Setup, client: &Client) -> Signs {
         fail_fast: true,
         ..Options::default()
     };
-    if !setup.is_cluster() {
+    let nodes = client.active_connections();
+    if !setup.is_cluster() || nodes.is_empty() {
         return match answers(client, &options).await {
             true => Signs::All,
             false => Signs::None,
         };
     }
     let (mut alive, mut dead) = (0, 0);
-    for node in client.active_connections() {
+    for node in nodes {
         let options = Options {
             cluster_node: Some(node),
             ..options.clone()
@@ -217,11 +218,20 @@ async fn answers(client: &Client, options: &Options) -> bool {
     }
 }
 
-fn is_connected_to(client: &Client, (host, port): &(String, u16)) -> bool {
-    client
-        .active_connections()
+/// Host and port, as the sentinels write them.
+type Address = (String, u16);
+
+/// Whether `named` is another server than the one in use. A user who may not run CLIENT ID leaves fred without knowing
+/// whom it is connected to; then it is the first server named since that counts.
+fn has_moved(client: &Client, first: &mut Option<Address>, named: Address) -> bool {
+    let used = client.active_connections();
+    if used.is_empty() {
+        return *first.get_or_insert_with(|| named.clone()) != named;
+    }
+    let (host, port) = named;
+    !used
         .iter()
-        .any(|server: &Server| *server.host == **host && server.port == *port)
+        .any(|server: &Server| *server.host == *host && server.port == port)
 }
 
 /// Why there is no connection: the server's own code, or the kind of failure.
