@@ -78,8 +78,7 @@ impl Speech {
 
 /// Serves one client until it or the worker has had enough.
 pub(super) async fn serve<H: Handler>(
-    stream: TcpStream,
-    address: SocketAddr,
+    (stream, address): (TcpStream, SocketAddr),
     tls: Option<Tls>,
     speech: Arc<Speech>,
     handler: Arc<H>,

@@ -211,28 +211,21 @@ fn load_one(
     })?;
     let path = key.get_ref().display();
     let secret = PrivateKeyDer::from_pem_file(key.get_ref()).map_err(|error| {
-        let text = match error {
-            rustls::pki_types::pem::Error::NoItemsFound => {
-                format!("`{path}` holds no private key")
-            }
-            error => format!("cannot read the private key `{path}`: {error}"),
-        };
-        Fault::error(key.span(), text).help("a PEM file with a PKCS#8, PKCS#1 or SEC1 key")
+        Fault::error(
+            key.span(),
+            format!("`{path}` cannot be read as a private key: {error}"),
+        )
+        .help("a PEM file with a PKCS#8, PKCS#1 or SEC1 key")
     })?;
-    let certified =
-        CertifiedKey::from_der(chain, secret, provider).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                let cert = cert.get_ref().display();
-                Fault::error(
-                    key.span(),
-                    format!("the private key `{path}` does not belong to the certificate `{cert}`"),
-                )
-            }
-            error => Fault::error(
-                key.span(),
-                format!("the private key `{path}` cannot be used: {error}"),
-            ),
-        })?;
+    let certified = CertifiedKey::from_der(chain, secret, provider).map_err(|error| {
+        let text = if matches!(error, rustls::Error::InconsistentKeys(_)) {
+            let cert = cert.get_ref().display();
+            format!("the private key `{path}` does not belong to the certificate `{cert}`")
+        } else {
+            format!("the private key `{path}` cannot be used: {error}")
+        };
+        Fault::error(key.span(), text)
+    })?;
     Ok((certified, names))
 }
 

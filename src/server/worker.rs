@@ -68,8 +68,7 @@ impl Worker {
                 Event::Accepted(index, stream, address) => {
                     let tls = listeners.get(index).and_then(|(_, tls)| tls.clone());
                     connections.spawn(connection::serve(
-                        stream,
-                        address,
+                        (stream, address),
                         tls,
                         Arc::clone(&speech),
                         Arc::clone(&handler),

@@ -398,7 +398,7 @@ fn response_deadline(
 ) -> Instant {
     match progress.map(Progress::last) {
         None => sent,
-        Some(Some(last)) => sent.max(last.checked_add(wait).unwrap_or(sent)),
+        Some(Some(last)) => sent.max(deadline::later(last, wait)),
         Some(None) => deadline::after(wait),
     }
 }

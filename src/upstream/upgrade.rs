@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::deadline::LazyTimer;
+use crate::deadline::{self, LazyTimer};
 
 /// The open tunnels of one upstream. Dropped, it closes them.
 #[derive(Debug, Default)]
@@ -62,9 +62,9 @@ async fn relay(client: OnUpgrade, upstream: OnUpgrade, idle: Duration) -> io::Re
             return Poll::Ready(ended.map(|_| ()));
         }
         loop {
-            let deadline = traffic.last() + idle;
+            let deadline = deadline::later(traffic.last(), idle);
             ready!(timer.poll(cx, deadline));
-            if traffic.last() + idle <= Instant::now() {
+            if deadline::later(traffic.last(), idle) <= deadline {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
