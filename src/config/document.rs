@@ -172,10 +172,7 @@ fn texts<'i>(
         DeValue::String(text) => visit(span, text),
         DeValue::Array(array) => array.iter_mut().for_each(|element| texts(element, visit)),
         DeValue::Table(table) => for_each_text(table, visit),
-        DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {}
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {}
     }
 }
 

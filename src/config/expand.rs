@@ -135,9 +135,11 @@ fn malformed() -> Wrong {
 }
 
 fn file(written: &str, path: &Path) -> Result<String, Wrong> {
-    let wrong = |what: String| Wrong {
+    let wrong = |what: String| {
+        Wrong {
         message: format!("`{written}`: {what}"),
         help: "the file's content becomes the value, without a newline at its end; a relative path starts at the configuration's folder".to_owned(),
+    }
     };
     let mut content = String::new();
     File::open(path)

@@ -186,7 +186,10 @@ impl Reading<'_> {
             return false;
         };
         if let Some(key) = missing(error) {
-            let known = self.removed.iter().any(|(table, name)| *table == span && name == key);
+            let known = self
+                .removed
+                .iter()
+                .any(|(table, name)| *table == span && name == key);
             if !known {
                 self.record(error, &span);
             }
@@ -222,9 +225,7 @@ impl Reading<'_> {
     fn stand_in(&mut self, table: &Range<usize>, key: &str) -> bool {
         let empty = 0..0;
         let value = match key {
-            "listeners" | "routes" | "endpoints" | "certificates" => {
-                DeValue::Array(DeArray::new())
-            }
+            "listeners" | "routes" | "endpoints" | "certificates" => DeValue::Array(DeArray::new()),
             "store" | "upstreams" => DeValue::Table(DeTable::new()),
             "address" => DeValue::String("127.0.0.1:0".into()),
             "cert" | "key" | "upstream" => DeValue::String("".into()),
@@ -243,7 +244,10 @@ impl Reading<'_> {
 
     /// Values that could not be expanded: complaining about their type as well would only confuse.
     fn unexpanded(&self) -> Vec<Range<usize>> {
-        self.faults.iter().filter_map(|fault| fault.span.clone()).collect()
+        self.faults
+            .iter()
+            .filter_map(|fault| fault.span.clone())
+            .collect()
     }
 }
 

@@ -76,10 +76,7 @@ fn group<'a>(fault: &'a Fault, text: &'a str, path: &'a str) -> Group<'a> {
                 .into()
         }
     };
-    let help = fault
-        .help
-        .as_deref()
-        .map(|help| Level::HELP.message(help));
+    let help = fault.help.as_deref().map(|help| Level::HELP.message(help));
     level
         .primary_title(fault.message.as_str())
         .element(place)
@@ -136,10 +133,7 @@ fn mask_value(value: &Spanned<DeValue<'_>>, secret: bool, bytes: &mut [u8]) {
                 paint(bytes, value.span());
             }
         }
-        DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Boolean(_)
-        | DeValue::Datetime(_) => {
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
             if secret {
                 paint(bytes, value.span());
             }
@@ -155,7 +149,11 @@ fn mask_lines(bytes: &mut [u8]) {
         };
         let found = text
             .split_once('=')
-            .filter(|(key, value)| is_secret(key.trim()) && !value.trim().starts_with("\"${") && !value.trim().starts_with("\"file:"))
+            .filter(|(key, value)| {
+                is_secret(key.trim())
+                    && !value.trim().starts_with("\"${")
+                    && !value.trim().starts_with("\"file:")
+            })
             .map(|(key, _)| key.len() + 1)
             .or_else(|| {
                 let (before, after) = text.split_once("://")?;

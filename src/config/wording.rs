@@ -27,10 +27,7 @@ pub(super) fn fault(
     if let Some(expanded) = expanded {
         fault.message = conceal(&fault.message, expanded);
         if leaks(&fault.message, expanded, 4) {
-            fault.message = format!(
-                "what `{}` expands to is not allowed here",
-                expanded.written
-            );
+            fault.message = format!("what `{}` expands to is not allowed here", expanded.written);
         }
         // Ours word for word unless the value was quoted in an unforeseen way, so only long words count.
         fault.help = fault
@@ -74,7 +71,10 @@ fn reword(raw: &str, value: Option<&str>) -> (String, Option<String>) {
     if raw.starts_with("invalid type") && raw.ends_with("expected a string") {
         return (
             raw.to_owned(),
-            Some("write it in quotes; durations and sizes carry their unit: \"250ms\", \"16KiB\"".to_owned()),
+            Some(
+                "write it in quotes; durations and sizes carry their unit: \"250ms\", \"16KiB\""
+                    .to_owned(),
+            ),
         );
     }
     ours(raw, value)
@@ -140,7 +140,8 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, from) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, to) in b.iter().enumerate() {
-            let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
+            let at =
+                |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX - 1);
             let mut best = (at(&last, j + 1) + 1)
                 .min(at(&row, j) + 1)
                 .min(at(&last, j) + usize::from(from != to));

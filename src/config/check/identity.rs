@@ -9,10 +9,22 @@ use crate::config::{Auth, Config, IdentityField};
 
 pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     let sources = source_headers(config);
-    check_plan(config, "identity.headers", &config.identity.headers, &sources, faults);
+    check_plan(
+        config,
+        "identity.headers",
+        &config.identity.headers,
+        &sources,
+        faults,
+    );
     for (index, route) in config.routes.iter().enumerate() {
         if let Some(plan) = &route.get_ref().headers {
-            check_plan(config, &format!("routes[{index}].headers"), plan, &sources, faults);
+            check_plan(
+                config,
+                &format!("routes[{index}].headers"),
+                plan,
+                &sources,
+                faults,
+            );
         }
     }
     check_sources(config, faults);
@@ -29,10 +41,14 @@ fn fold(name: &str) -> String {
 
 /// Folded names of the headers that carry tokens, each with its place.
 fn source_headers(config: &Config) -> HashMap<String, Option<Range<usize>>> {
-    let lists = config.routes.iter().enumerate().filter_map(|(index, route)| {
-        let sources = route.get_ref().tokens.as_ref()?;
-        Some((format!("routes[{index}].tokens"), sources))
-    });
+    let lists = config
+        .routes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, route)| {
+            let sources = route.get_ref().tokens.as_ref()?;
+            Some((format!("routes[{index}].tokens"), sources))
+        });
     let mut found = HashMap::new();
     for (path, sources) in lists.chain([("tokens.sources".to_owned(), &config.tokens.sources)]) {
         for (index, source) in sources.iter().enumerate() {
@@ -63,7 +79,9 @@ fn check_plan(
                     span.clone(),
                     format!("`{name}` is rebuilt for every request and cannot carry identity"),
                 )
-                .help("choose a name that does not start with `X-Forwarded`, such as \"x-user-id\""),
+                .help(
+                    "choose a name that does not start with `X-Forwarded`, such as \"x-user-id\"",
+                ),
             );
         }
         if let Some(source) = sources.get(&folded) {
@@ -98,7 +116,10 @@ fn names(
 ) -> Vec<(String, Option<Range<usize>>)> {
     let written = config.places.names(path);
     if written.is_empty() {
-        return plan.keys().map(|name| (name.as_str().to_owned(), None)).collect();
+        return plan
+            .keys()
+            .map(|name| (name.as_str().to_owned(), None))
+            .collect();
     }
     let mut names: Vec<_> = written
         .into_iter()
@@ -135,20 +156,31 @@ fn check_sources(config: &Config, faults: &mut Vec<Fault>) {
                 "routes ask for a session, but tokens are looked for nowhere",
             )
             .help("name a source: \"bearer\", \"header:NAME\" or \"cookie:NAME\"")
-            .also(config.places.value(&format!("routes[{index}]")), "asked for here"),
+            .also(
+                config.places.value(&format!("routes[{index}]")),
+                "asked for here",
+            ),
         );
     }
 }
 
 /// A browser sends a cookie by itself, over plain HTTP too.
 fn check_cookies(config: &Config, faults: &mut Vec<Fault>) {
-    if config.listeners.iter().any(|listener| listener.get_ref().tls.is_some()) {
+    if config
+        .listeners
+        .iter()
+        .any(|listener| listener.get_ref().tls.is_some())
+    {
         return;
     }
-    let of_routes = config.routes.iter().enumerate().filter_map(|(index, route)| {
-        let sources = route.get_ref().tokens.as_ref()?;
-        Some((format!("routes[{index}].tokens"), sources))
-    });
+    let of_routes = config
+        .routes
+        .iter()
+        .enumerate()
+        .filter_map(|(index, route)| {
+            let sources = route.get_ref().tokens.as_ref()?;
+            Some((format!("routes[{index}].tokens"), sources))
+        });
     let lists = of_routes.chain([("tokens.sources".to_owned(), &config.tokens.sources)]);
     for (path, sources) in lists {
         for (index, source) in sources.iter().enumerate() {

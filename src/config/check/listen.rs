@@ -67,7 +67,12 @@ fn check_tls(config: &Config, at: &str, tls: &ListenerTls, faults: &mut Vec<Faul
     }
     match (&tls.client_ca, tls.client_auth) {
         (Some(authority), _) => {
-            readable(authority.get_ref(), authority.span(), "the client CA", faults);
+            readable(
+                authority.get_ref(),
+                authority.span(),
+                "the client CA",
+                faults,
+            );
         }
         (None, ClientAuth::Optional | ClientAuth::Required) => faults.push(
             Fault::error(

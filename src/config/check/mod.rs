@@ -54,10 +54,7 @@ fn readable(path: &Path, span: Range<usize>, what: &str, faults: &mut Vec<Fault>
     faults.push(
         Fault::error(
             span,
-            format!(
-                "{what} file `{}` cannot be read: {problem}",
-                path.display()
-            ),
+            format!("{what} file `{}` cannot be read: {problem}", path.display()),
         )
         .help("a relative path starts at the configuration's folder"),
     );

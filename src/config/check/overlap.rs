@@ -177,7 +177,11 @@ fn check_opening(open: &Area<'_>, areas: &[Area<'_>], faults: &mut Vec<Fault>) {
         faults.push(
             Fault::warning(
                 open.span.clone(),
-                format!("{} {how}, inside {} which needs a session", open.name(), around.name()),
+                format!(
+                    "{} {how}, inside {} which needs a session",
+                    open.name(),
+                    around.name()
+                ),
             )
             .help("everything below it is open, now and later; use `exact` where one path is meant")
             .also(around.span.clone(), "needs a session"),
@@ -185,21 +189,27 @@ fn check_opening(open: &Area<'_>, areas: &[Area<'_>], faults: &mut Vec<Fault>) {
     }
     let mut covered = closed
         .iter()
-        .filter(|area| {
-            open.covers(area) && (area.path != open.path || open.goes_before(area))
-        })
+        .filter(|area| open.covers(area) && (area.path != open.path || open.goes_before(area)))
         .peekable();
     let Some(first) = covered.peek() else {
         return;
     };
     let (message, help) = if open.goes_before(first) {
         (
-            format!("{} {how} and takes what {} should protect there", open.name(), first.name()),
+            format!(
+                "{} {how} and takes what {} should protect there",
+                open.name(),
+                first.name()
+            ),
             "a host wins over a path, however long the path; repeat the protected route with this host",
         )
     } else {
         (
-            format!("{} {how}, around {} which needs a session", open.name(), first.name()),
+            format!(
+                "{} {how}, around {} which needs a session",
+                open.name(),
+                first.name()
+            ),
             "a path that is forgotten or mistyped is open; let the outer route need a session, and open what is public",
         )
     };

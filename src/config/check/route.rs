@@ -45,13 +45,19 @@ impl One<'_> {
     fn path(&self, faults: &mut Vec<Fault>) {
         match (&self.route.prefix, &self.route.exact) {
             (None, None) => faults.push(
-                Fault::error(self.place("prefix"), "this route has neither `prefix` nor `exact`")
-                    .help("write the path: `prefix = \"/\"` covers everything"),
+                Fault::error(
+                    self.place("prefix"),
+                    "this route has neither `prefix` nor `exact`",
+                )
+                .help("write the path: `prefix = \"/\"` covers everything"),
             ),
             (Some(_), Some(_)) => faults.push(
-                Fault::error(self.key("exact"), "this route has both `prefix` and `exact`")
-                    .help("a prefix covers its own path too; for two paths write two routes")
-                    .also(self.key("prefix"), "and this"),
+                Fault::error(
+                    self.key("exact"),
+                    "this route has both `prefix` and `exact`",
+                )
+                .help("a prefix covers its own path too; for two paths write two routes")
+                .also(self.key("prefix"), "and this"),
             ),
             (Some(prefix), None) => {
                 let path = prefix.get_ref().as_str();
@@ -112,7 +118,10 @@ impl One<'_> {
             faults.push(
                 Fault::warning(
                     self.key("forward_token"),
-                    format!("the token itself travels to {} in the clear", endpoint.get_ref()),
+                    format!(
+                        "the token itself travels to {} in the clear",
+                        endpoint.get_ref()
+                    ),
                 )
                 .help("use https:// for this upstream, or leave `forward_token` off")
                 .also(endpoint.span(), "goes here"),
@@ -144,7 +153,9 @@ impl One<'_> {
             faults.push(
                 Fault::error(
                     self.key(name),
-                    format!("`{name}` can never apply: this route is public, so nobody is known here"),
+                    format!(
+                        "`{name}` can never apply: this route is public, so nobody is known here"
+                    ),
                 )
                 .help("write `auth = \"required\"`, or remove it")
                 .also(self.place("auth"), "public here"),

@@ -37,7 +37,12 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
         (Some(_), None) => {}
     }
     if let Some(authority) = &store.tls_ca {
-        readable(authority.get_ref(), authority.span(), "the store's CA", faults);
+        readable(
+            authority.get_ref(),
+            authority.span(),
+            "the store's CA",
+            faults,
+        );
     }
     let bounds = [
         (
@@ -78,7 +83,9 @@ fn travels_in_the_clear(url: &str) -> bool {
     // A password may hold any character, so the host starts behind the last `@`.
     let address = address.rsplit('@').next().unwrap_or_default();
     let first = address.split('/').next().unwrap_or_default();
-    let nodes = query.split('&').filter_map(|pair| pair.strip_prefix("node="));
+    let nodes = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("node="));
     std::iter::once(first)
         .chain(nodes)
         .any(|node| !is_loopback(host_of(node)))

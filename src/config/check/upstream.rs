@@ -43,11 +43,22 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
             }
         }
         if upstream.idle_timeout.get().is_zero() {
-            let fault = zero(place("idle_timeout"), "idle_timeout", "no connection would ever be kept");
-            faults.push(fault.help("write more than zero; to keep no connections write `max_idle = 0`"));
+            let fault = zero(
+                place("idle_timeout"),
+                "idle_timeout",
+                "no connection would ever be kept",
+            );
+            faults.push(
+                fault.help("write more than zero; to keep no connections write `max_idle = 0`"),
+            );
         }
         if let Some(authority) = &upstream.tls.ca {
-            readable(authority.get_ref(), authority.span(), "the upstream's CA", faults);
+            readable(
+                authority.get_ref(),
+                authority.span(),
+                "the upstream's CA",
+                faults,
+            );
         }
     }
 }
