@@ -4,6 +4,8 @@
 mod check;
 #[path = "config/load.rs"]
 mod load;
+#[path = "config/overlap.rs"]
+mod overlap;
 #[path = "config/shipped.rs"]
 mod shipped;
 #[path = "config/support.rs"]

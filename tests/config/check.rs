@@ -362,6 +362,17 @@ fn one_route() {
                 "error 10:12 there is no upstream `ap`",
             ],
         ),
+    ]);
+    let wrong = faults(&spoil("upstream = \"app\"", "upstream = \"ap\""));
+    assert_eq!(
+        wrong[1].help.as_deref(),
+        Some("did you mean `app`? allowed here: `app`")
+    );
+}
+
+#[test]
+fn conditions_where_nobody_is_known() {
+    expect(&[
         (
             "",
             "auth = \"public\"\nrequire.all = [\"a\"]",
@@ -395,11 +406,6 @@ fn one_route() {
         ("", "auth = \"public\"\nlimit.per_client = \"1/s\"", &[]),
         ("", "auth = \"optional\"\nrequire.all = [\"a\"]", &[]),
     ]);
-    let wrong = faults(&spoil("upstream = \"app\"", "upstream = \"ap\""));
-    assert_eq!(
-        wrong[1].help.as_deref(),
-        Some("did you mean `app`? allowed here: `app`")
-    );
 }
 
 #[test]
@@ -412,120 +418,6 @@ fn several_faults_across_values_are_reported_together() {
     let found = lines(&text);
 
     assert_eq!(found.len(), 4, "{found:?}");
-}
-
-/// What is said about two routes, each given as its host, its path, and the rest.
-fn two(first: (&str, &str, &str), second: (&str, &str, &str)) -> Vec<String> {
-    let route = |(host, path, rest): (&str, &str, &str)| {
-        let host = match host {
-            "" => String::new(),
-            _ => format!("host = \"{host}\"\n"),
-        };
-        format!("[[routes]]\nupstream = \"app\"\n{path}\n{host}{rest}\n")
-    };
-    let (before, _) = VALID.split_once("[[routes]]").unwrap();
-    lines(&format!("{before}{}{}", route(first), route(second)))
-}
-
-#[test]
-fn two_routes() {
-    const PUBLIC: &str = "auth = \"public\"";
-    const ROOT: &str = "prefix = \"/\"";
-    const A: &str = "prefix = \"/a\"";
-    const AB: &str = "prefix = \"/a/b\"";
-    let cases: &[((&str, &str, &str), (&str, &str, &str), &[&str])] = &[
-        // Doubles.
-        (
-            ("", A, ""),
-            ("", A, ""),
-            &["error 14:10 two routes answer to every method for prefix `/a`"],
-        ),
-        (
-            ("h", A, "methods = [\"GET\", \"PUT\"]"),
-            ("H", A, "methods = [\"PUT\"]"),
-            &["error 15:10 two routes answer to PUT for prefix `/a` on `h`"],
-        ),
-        (
-            ("", A, "methods = [\"GET\"]"),
-            ("", A, ""),
-            &["error 15:10 two routes answer to GET for prefix `/a`"],
-        ),
-        (
-            ("", A, "methods = [\"GET\"]"),
-            ("", A, "methods = [\"PUT\"]"),
-            &[],
-        ),
-        (("", A, ""), ("", "exact = \"/a\"", ""), &[]),
-        (("", A, ""), ("h", A, ""), &[]),
-        // Shadows.
-        (
-            ("", A, ""),
-            ("h.x", ROOT, ""),
-            &[
-                "warning 10:10 the route for prefix `/a` never matches on `h.x`: prefix `/` on `h.x` takes everything there",
-            ],
-        ),
-        (
-            ("*.x", A, ""),
-            ("h.x", ROOT, ""),
-            &["warning 10:10 the route for prefix `/a` on `*.x` never matches on `h.x`"],
-        ),
-        (("*.x", A, ""), ("a.b.x", ROOT, ""), &[]),
-        (("", ROOT, ""), ("h.x", ROOT, ""), &[]),
-        (("", ROOT, ""), ("h.x", A, ""), &[]),
-        (("", "prefix = \"/ab\"", ""), ("h.x", A, ""), &[]),
-        // Openings.
-        (
-            ("", ROOT, ""),
-            ("", A, PUBLIC),
-            &["warning 14:10 prefix `/a` is public, inside prefix `/` which needs a session"],
-        ),
-        (
-            ("", ROOT, ""),
-            ("", A, "auth = \"optional\""),
-            &["warning 14:10 prefix `/a` needs no session, inside prefix `/`"],
-        ),
-        (("", ROOT, ""), ("", "exact = \"/a\"", PUBLIC), &[]),
-        (
-            ("", A, ""),
-            ("", ROOT, PUBLIC),
-            &["warning 14:10 prefix `/` is public, around prefix `/a` which needs a session"],
-        ),
-        (
-            ("", A, ""),
-            ("h", ROOT, PUBLIC),
-            &[
-                "warning 14:10 prefix `/` on `h` is public and takes what prefix `/a` should protect there",
-            ],
-        ),
-        (("", AB, ""), ("", "prefix = \"/a/c\"", PUBLIC), &[]),
-        (("h", A, ""), ("i", AB, PUBLIC), &[]),
-        (
-            ("h", ROOT, ""),
-            ("", A, PUBLIC),
-            &["warning 14:10 the route for prefix `/a` never matches on `h`"],
-        ),
-        (("", "prefix = \"/ab\"", ""), ("", A, PUBLIC), &[]),
-        (
-            ("", A, "methods = [\"PUT\"]"),
-            ("", A, "methods = [\"GET\"]\nauth = \"public\""),
-            &[],
-        ),
-    ];
-    for (first, second, expected) in cases {
-        let found = two(*first, *second);
-        assert_eq!(
-            found.len(),
-            expected.len(),
-            "{first:?} {second:?}: {found:#?}"
-        );
-        for (found, expected) in found.iter().zip(*expected) {
-            assert!(
-                found.starts_with(expected),
-                "{first:?} {second:?}\nexpected {expected}\nfound    {found}"
-            );
-        }
-    }
 }
 
 #[test]
