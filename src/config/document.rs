@@ -99,6 +99,19 @@ pub(super) fn text_at(root: &mut DeTable<'_>, path: &[Step]) -> Option<String> {
     value.get_ref().as_str().map(str::to_owned)
 }
 
+/// The texts in the array at the end of the path, each with its span; none if it is something else.
+pub(super) fn texts_in(root: &mut DeTable<'_>, path: &[Step]) -> Vec<(String, Range<usize>)> {
+    let array = value_at(root, path).and_then(|value| value.get_ref().as_array());
+    array
+        .into_iter()
+        .flatten()
+        .filter_map(|element| {
+            let text = element.get_ref().as_str()?;
+            Some((text.to_owned(), element.span()))
+        })
+        .collect()
+}
+
 /// The span of the value at the end of the path; empty for the document itself.
 pub(super) fn span_at(root: &mut DeTable<'_>, path: &[Step]) -> Range<usize> {
     value_at(root, path).map_or(0..0, |value| value.span())

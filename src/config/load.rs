@@ -180,9 +180,10 @@ impl Reading<'_> {
     }
 
     /// Records the fault and makes the document one fault smaller. Returns whether it could.
+    /// Records the fault and makes the document one fault smaller. Returns whether it could.
     fn put_right(&mut self, error: &toml::de::Error) -> bool {
         let Some(span) = error.span() else {
-            self.faults.push(wording::fault(error, None, None, false));
+            self.faults.push(Fault::error(None, error.message()));
             return false;
         };
         if let Some(key) = missing(error) {
@@ -191,23 +192,44 @@ impl Reading<'_> {
                 .iter()
                 .any(|(table, name)| *table == span && name == key);
             if !known {
-                self.record(error, &span);
+                self.record(error, span.clone());
             }
             return self.stand_in(&span, key) || self.take_out(&span);
         }
-        self.record(error, &span);
+        let span = self.element(error, &span).unwrap_or(span);
+        self.record(error, span.clone());
         self.take_out(&span)
     }
 
-    fn record(&mut self, error: &toml::de::Error, span: &Range<usize>) {
-        let path = document::locate(&self.root, span).unwrap_or_default();
+    /// An element that refuses its text is reported at its array; the message says which one it is.
+    fn element(&mut self, error: &toml::de::Error, span: &Range<usize>) -> Option<Range<usize>> {
+        let path = document::locate(&self.root, span)?;
+        let elements = document::texts_in(&mut self.root, &path);
+        let message = error.message();
+        let whole = |text: &str| message.starts_with(&format!("`{text}`"));
+        let part = |text: &str| {
+            let quoted = message.split('`').nth(1).unwrap_or_default();
+            !quoted.is_empty() && text.contains(quoted)
+        };
+        let find = |fits: &dyn Fn(&str) -> bool| elements.iter().find(|(text, _)| fits(text));
+        find(&whole)
+            .or_else(|| find(&part))
+            .map(|(_, span)| span.clone())
+    }
+
+    fn record(&mut self, error: &toml::de::Error, span: Range<usize>) {
+        let path = document::locate(&self.root, &span).unwrap_or_default();
         let secret = path
             .iter()
             .any(|step| matches!(step, Step::Key(key) if super::render::is_secret(key)));
         let value = document::text_at(&mut self.root, &path);
-        let expanded = self.expanded.iter().find(|e| e.span == *span);
-        self.faults
-            .push(wording::fault(error, value.as_deref(), expanded, secret));
+        let mut fault = wording::fault(error, value.as_deref(), secret);
+        let inside = |e: &&Expanded| span.start <= e.span.start && e.span.end <= span.end;
+        for expanded in self.expanded.iter().filter(inside) {
+            fault = wording::conceal(fault, expanded);
+        }
+        fault.span = Some(span);
+        self.faults.push(fault);
     }
 
     fn take_out(&mut self, span: &Range<usize>) -> bool {

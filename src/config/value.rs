@@ -441,7 +441,7 @@ impl TryFrom<String> for PermissionPattern {
 
 string_schema!(
     PermissionPattern,
-    r"^[^:\s,*]+|\*(:([^:\s,*]+|\*))*$",
+    r"^([^:\s,*]+|\*)(:([^:\s,*]+|\*))*$",
     "Permission: orders:read, orders:*"
 );
 

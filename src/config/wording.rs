@@ -3,38 +3,39 @@
 use super::expand::Expanded;
 use super::fault::Fault;
 
-/// The fault for an error of the deserializer.
+/// The fault for an error of the deserializer, without a place.
 ///
-/// `value` is the text that the error is about, as the deserializer saw it; `expanded` says what the file has in its
-/// place; `secret` hides it altogether.
-pub(super) fn fault(
-    error: &toml::de::Error,
-    value: Option<&str>,
-    expanded: Option<&Expanded>,
-    secret: bool,
-) -> Fault {
+/// `value` is the text that the error is about, as the deserializer saw it; a `secret` one is not quoted.
+pub(super) fn fault(error: &toml::de::Error, value: Option<&str>, secret: bool) -> Fault {
     let raw = error.message();
-    let (message, help) = if secret && raw.starts_with("invalid type") {
-        (
-            "a secret is a text".to_owned(),
-            Some("write it as \"${NAME}\" or \"file:/path\"".to_owned()),
-        )
-    } else {
-        reword(raw, value)
-    };
-    let mut fault = Fault::error(error.span(), message);
-    fault.help = help;
-    if let Some(expanded) = expanded {
-        fault.message = conceal(&fault.message, expanded);
-        if leaks(&fault.message, expanded, 4) {
-            fault.message = format!("what `{}` expands to is not allowed here", expanded.written);
-        }
-        // Ours word for word unless the value was quoted in an unforeseen way, so only long words count.
-        fault.help = fault
-            .help
-            .map(|help| conceal(&help, expanded))
-            .filter(|help| !leaks(help, expanded, 8));
+    if secret && raw.starts_with("invalid type") {
+        return Fault::error(None, "a secret is a text")
+            .help("write it as \"${NAME}\" or \"file:/path\"");
     }
+    let (message, help) = reword(raw, value);
+    let mut fault = Fault::error(None, message);
+    fault.help = help;
+    fault
+}
+
+/// Puts what the file says in the place of what it expanded to, which may be a secret.
+pub(super) fn conceal(mut fault: Fault, expanded: &Expanded) -> Fault {
+    let Expanded {
+        written, content, ..
+    } = expanded;
+    let replace = |text: &str| {
+        text.replace(&format!("`{content}`"), &format!("`{written}`"))
+            .replace(&format!("{content:?}"), &format!("{written:?}"))
+    };
+    fault.message = replace(&fault.message);
+    if leaks(&fault.message, expanded, 4) {
+        fault.message = format!("what `{written}` expands to is not allowed here");
+    }
+    // Ours word for word unless the value was quoted in an unforeseen way, so only long words count.
+    fault.help = fault
+        .help
+        .map(|help| replace(&help))
+        .filter(|help| !leaks(help, expanded, 8));
     fault
 }
 
@@ -174,15 +175,6 @@ fn needed(key: &str) -> Option<String> {
         _ => return None,
     };
     Some(help.to_owned())
-}
-
-/// Puts what the file says in the place of what it expanded to.
-fn conceal(text: &str, expanded: &Expanded) -> String {
-    let Expanded {
-        written, content, ..
-    } = expanded;
-    text.replace(&format!("`{content}`"), &format!("`{written}`"))
-        .replace(&format!("{content:?}"), &format!("{written:?}"))
 }
 
 /// Whether the text still holds a word of what the value expanded to. Shorter words are in any sentence.
