@@ -99,17 +99,15 @@ pub(super) fn text_at(root: &mut DeTable<'_>, path: &[Step]) -> Option<String> {
     value.get_ref().as_str().map(str::to_owned)
 }
 
-/// The texts in the array at the end of the path, each with its span; none if it is something else.
-pub(super) fn texts_in(root: &mut DeTable<'_>, path: &[Step]) -> Vec<(String, Range<usize>)> {
-    let array = value_at(root, path).and_then(|value| value.get_ref().as_array());
-    array
-        .into_iter()
-        .flatten()
-        .filter_map(|element| {
-            let text = element.get_ref().as_str()?;
-            Some((text.to_owned(), element.span()))
-        })
-        .collect()
+/// The array at the end of the path.
+pub(super) fn array_at<'a, 'i>(
+    root: &'a mut DeTable<'i>,
+    path: &[Step],
+) -> Option<&'a mut DeArray<'i>> {
+    match parent_of(root, path)? {
+        Parent::Array(array) => Some(array),
+        Parent::Table(_) => None,
+    }
 }
 
 /// The span of the value at the end of the path; empty for the document itself.

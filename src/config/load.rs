@@ -166,9 +166,7 @@ struct Reading<'i> {
 impl Reading<'_> {
     fn until_it_reads(&mut self) -> Option<Config> {
         while self.faults.len() < MAX_FAULTS {
-            // The span of the whole document is empty, so a fault of no entry in particular stands at 0..0.
-            let document = Spanned::new(0..0, self.root.clone());
-            let error = match Config::deserialize(toml::Deserializer::from(document)) {
+            let error = match deserialize(&self.root) {
                 Ok(config) => return Some(config),
                 Err(error) => error,
             };
@@ -201,20 +199,32 @@ impl Reading<'_> {
         self.take_out(&span)
     }
 
-    /// An element that refuses its text is reported at its array; the message says which one it is.
-    fn element(&mut self, error: &toml::de::Error, span: &Range<usize>) -> Option<Range<usize>> {
+    /// An element that refuses its text is reported at its array. Which one it is shows in how much of the array can
+    /// be read without that error.
+    fn element(&self, error: &toml::de::Error, span: &Range<usize>) -> Option<Range<usize>> {
         let path = document::locate(&self.root, span)?;
-        let elements = document::texts_in(&mut self.root, &path);
-        let message = error.message();
-        let whole = |text: &str| message.starts_with(&format!("`{text}`"));
-        let part = |text: &str| {
-            let quoted = message.split('`').nth(1).unwrap_or_default();
-            !quoted.is_empty() && text.contains(quoted)
+        let mut trial = self.root.clone();
+        let elements = document::array_at(&mut trial, &path)?.to_vec();
+        let mut fails_with = |count: usize| {
+            let array = document::array_at(&mut trial, &path)?;
+            *array = elements.iter().take(count).cloned().collect();
+            Some(deserialize(&trial).is_err_and(|other| {
+                other.span().as_ref() == Some(span) && other.message() == error.message()
+            }))
         };
-        let find = |fits: &dyn Fn(&str) -> bool| elements.iter().find(|(text, _)| fits(text));
-        find(&whole)
-            .or_else(|| find(&part))
-            .map(|(_, span)| span.clone())
+        if fails_with(0)? {
+            return None;
+        }
+        let (mut good, mut bad) = (0, elements.len());
+        while good + 1 < bad {
+            let middle = good + (bad - good) / 2;
+            if fails_with(middle)? {
+                bad = middle;
+            } else {
+                good = middle;
+            }
+        }
+        elements.get(good).map(Spanned::span)
     }
 
     fn record(&mut self, error: &toml::de::Error, span: Range<usize>) {
@@ -271,6 +281,12 @@ impl Reading<'_> {
             .filter_map(|fault| fault.span.clone())
             .collect()
     }
+}
+
+fn deserialize(root: &DeTable<'_>) -> Result<Config, toml::de::Error> {
+    // The span of the whole document is empty, so a fault of no entry in particular stands at 0..0.
+    let document = Spanned::new(0..0, root.clone());
+    Config::deserialize(toml::Deserializer::from(document))
 }
 
 /// The name of the key that is missing, if that is what the error says.

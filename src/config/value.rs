@@ -652,7 +652,8 @@ impl TryFrom<String> for Origin {
             _ => return Err(wrong()),
         };
         if rest.contains('@') {
-            return Err(wrong());
+            // What stands before it is a password, so none of it is shown.
+            return Err("an endpoint has no user and no password; write \"http://host:port\" or \"https://host:port\", without a path".to_owned());
         }
         let authority = http::uri::Authority::from_str(rest.strip_suffix('/').unwrap_or(rest))
             .map_err(|_| wrong())?;

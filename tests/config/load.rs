@@ -63,6 +63,10 @@ fn a_wrong_value_is_reported_where_it_stands() {
             "5:9 this is not a Redis URL",
         ),
         (
+            with("http://127.0.0.1:9000", "http://u:p@h"),
+            "7:14 an endpoint has no user and no password",
+        ),
+        (
             with("http://127.0.0.1:9000", "127.0.0.1:9000"),
             "7:14 `127.0.0.1:9000` is not an endpoint",
         ),
@@ -147,6 +151,11 @@ fn an_unknown_key_comes_with_what_was_probably_meant() {
             "did you mean `upstream`? allowed here: `name`, `host`",
         ),
         (
+            "auht = \"public\"",
+            "unknown key `auht`",
+            "did you mean `auth`?",
+        ),
+        (
             "zzzzzzzz = 1",
             "unknown key `zzzzzzzz`",
             "allowed here: `name`, `host`",
@@ -219,6 +228,17 @@ methods = ["get", "POST", "put"]
         );
     }
     assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn a_list_where_a_text_belongs_is_one_fault() {
+    let found = lines(&format!("{VALID}[tokens]\nsources = [[\"a\", \"b\"]]"));
+
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found.concat().starts_with("error 12:12 invalid type"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -330,6 +350,12 @@ fn secrets_are_never_printed() {
         redis("password = \"hunter2"),
         redis("password = \"\"\"\nhunter2\"\"\"\nredis = 5"),
         redis("embedded = \"s\"\npassword = \"hunter2\" oops"),
+        with("http://127.0.0.1:9000", "http://u:hunter2@h"),
+        // Where the parser has lost the thread.
+        redis("embedded = \"s\"\npassword = \"${SECRET}\"\npassword = \"hunter2\""),
+        redis("password = hunter2"),
+        redis("redis = redis://:hunter2@h"),
+        redis("password = \"\"\"hunter2"),
     ];
     for text in cases {
         let shown = rendered(&text);
