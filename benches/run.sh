@@ -24,4 +24,5 @@ fi
 
 # nginx and redis-server live in sbin on Debian, which is not on every user's path.
 export PATH="$PATH:/usr/sbin:/sbin"
+export PYTHONDONTWRITEBYTECODE=1
 exec python3 benches/measure.py "$@"
