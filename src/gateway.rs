@@ -7,9 +7,11 @@
 
 mod explain;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
+use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -76,7 +78,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
-        let wants_html = refusal::wants_html(&parts.headers);
+        let accept = parts.headers.get(ACCEPT).cloned();
         let mut record = self
             .shared
             .access
@@ -99,7 +101,7 @@ impl Gateway {
                 if let Some(record) = record {
                     record.end(refusal.status(), Some(refusal.code()));
                 }
-                refusal.into_response(wants_html, &id)
+                refusal.into_response(refusal::wants_html(accept.as_ref()), &id)
             }
         }
     }
@@ -148,13 +150,13 @@ impl Gateway {
     /// The door: the rule for this request, if the connection may be used for its host.
     fn enter(&self, parts: &Parts, head: &Head, peer: &Peer) -> Result<&Route, Refusal> {
         let covers =
-            |tls: &crate::peer::TlsPeer| tls.scope.covers(tls.server_name.as_deref(), &head.host);
+            |tls: &crate::peer::TlsPeer| tls.scope.covers(tls.server_name.as_deref(), head.host());
         if peer.tls.as_ref().is_some_and(|tls| !covers(tls)) {
             return Err(Refusal::Misdirected);
         }
         Ok(self
             .routes
-            .find(&head.host, head.path(parts), &parts.method)?)
+            .find(head.host(), head.path(parts), &parts.method)?)
     }
 
     fn take(&self, route: &Route, subject: Subject<'_>) -> Result<(), Refusal> {
@@ -266,6 +268,7 @@ impl<'a> Record<'a> {
             .uri
             .host()
             .and_then(canonical_host)
+            .map(Cow::into_owned)
             .unwrap_or_default();
         Self {
             log,
@@ -281,7 +284,7 @@ impl<'a> Record<'a> {
     }
 
     fn head(&mut self, head: &Head, parts: &Parts) {
-        self.host.clone_from(&head.host);
+        head.host().clone_into(&mut self.host);
         head.path(parts).clone_into(&mut self.path);
     }
 

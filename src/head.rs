@@ -17,10 +17,17 @@ use http::{HeaderMap, HeaderValue, Method, Version};
 pub struct Head {
     /// `Host` or `:authority` as it was sent.
     pub authority: HeaderValue,
-    /// The host alone: lower case, no port, no trailing dot; IPv6 in brackets.
-    pub host: String,
+    host: Host,
     /// The path, where its one form differs from what was sent.
     path: Option<String>,
+}
+
+/// A host in its one form. Most requests send it so, and nothing has to be copied then.
+#[derive(Debug, Clone)]
+enum Host {
+    /// So many bytes of the authority.
+    AsSent(usize),
+    Changed(String),
 }
 
 /// Why a head is refused.
@@ -85,6 +92,17 @@ impl Head {
         self.path.as_deref().unwrap_or_else(|| parts.uri.path())
     }
 
+    /// The host alone: lower case, no port, no trailing dot; IPv6 in brackets.
+    pub fn host(&self) -> &str {
+        match &self.host {
+            Host::Changed(host) => host,
+            Host::AsSent(length) => {
+                let authority = self.authority.to_str().unwrap_or_default();
+                authority.get(..*length).unwrap_or_default()
+            }
+        }
+    }
+
     /// Whether the path is not the one that was sent.
     pub fn rewrites_path(&self) -> bool {
         self.path.is_some()
@@ -92,7 +110,7 @@ impl Head {
 }
 
 /// Exactly one authority: `:authority` (HTTP/2), an absolute target's, or `Host`; where there are two, they agree.
-fn host(parts: &Parts) -> Result<(HeaderValue, String), HeadError> {
+fn host(parts: &Parts) -> Result<(HeaderValue, Host), HeadError> {
     let mut fields = parts.headers.get_all(HOST).iter();
     let (field, second) = (fields.next(), fields.next());
     if second.is_some() {
@@ -122,43 +140,49 @@ fn host(parts: &Parts) -> Result<(HeaderValue, String), HeadError> {
     if !scheme_fits {
         return Err(HeadError::Target);
     }
-    let host = authority
-        .to_str()
-        .ok()
-        .and_then(canonical_host)
-        .ok_or(HeadError::Host)?;
+    let canonical = authority.to_str().ok().and_then(canonical_host);
+    let host = match canonical.ok_or(HeadError::Host)? {
+        Cow::Borrowed(host) => Host::AsSent(host.len()),
+        Cow::Owned(host) => Host::Changed(host),
+    };
     Ok((authority, host))
 }
 
 /// A host in lower case, without its port and without a trailing dot.
-pub fn canonical_host(authority: &str) -> Option<String> {
+pub fn canonical_host(authority: &str) -> Option<Cow<'_, str>> {
     let (host, port) = match authority.rfind(']') {
         Some(end) => authority.split_at_checked(end + 1)?,
         None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?,
     };
-    let port_fits = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| {
-            digits.bytes().all(|byte| byte.is_ascii_digit())
-                && (digits.is_empty() || digits.parse::<u16>().is_ok())
-        });
-    if !port_fits {
+    if !is_port(port) {
         return None;
     }
     let bracketed = host
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'));
     if let Some(address) = bracketed {
-        return address
-            .parse::<std::net::Ipv6Addr>()
-            .ok()
-            .map(|address| format!("[{address}]"));
+        let address = address.parse::<std::net::Ipv6Addr>().ok()?;
+        return Some(Cow::Owned(format!("[{address}]")));
     }
     let name = host.strip_suffix('.').unwrap_or(host);
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    let fits = name
-        .split('.')
-        .all(|label| !label.is_empty() && label.bytes().all(letter));
-    fits.then(|| name.to_ascii_lowercase())
+    let label = |label: &[u8]| !label.is_empty() && label.iter().all(|byte| letter(*byte));
+    if !name.as_bytes().split(|byte| *byte == b'.').all(label) {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(name))
+}
+
+/// Nothing, or a colon and a port number, which may be missing (RFC 3986 section 3.2.3).
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    number && (digits.is_empty() || digits.parse::<u16>().is_ok())
 }
 
 fn check_framing(parts: &Parts) -> Result<(), HeadError> {

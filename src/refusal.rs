@@ -5,7 +5,7 @@
 //! What a client reads never holds a cause, a token, or anything of another request.
 
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -371,9 +371,8 @@ fn page(answer: Answer, title: &str, id: &str) -> String {
 }
 
 /// Whether this client would rather have a page: it names `text/html`, and not after a JSON type.
-pub fn wants_html(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(ACCEPT)
+pub fn wants_html(accept: Option<&HeaderValue>) -> bool {
+    let accept = accept
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let mut types = accept

@@ -14,15 +14,22 @@ const MAX_LENGTH: usize = 128;
 /// secrets.
 #[derive(Debug)]
 pub struct RequestIds {
-    worker: u64,
+    /// 16 digits of the worker, then room for 16 of the count.
+    worker: [u8; 32],
     next: AtomicU64,
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl Default for RequestIds {
     fn default() -> Self {
-        let mut bytes = [0_u8; 8];
+        let mut random = [0_u8; 16];
         // Without random bytes ids of two workers could be the same; that misleads, but endangers nothing.
-        let worker = aws_lc_rs::rand::fill(&mut bytes).map_or(0, |()| u64::from_be_bytes(bytes));
+        aws_lc_rs::rand::fill(&mut random).ok();
+        let mut worker = [b'0'; 32];
+        for (digit, byte) in worker.iter_mut().zip(random) {
+            *digit = HEX.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
+        }
         Self {
             worker,
             next: AtomicU64::new(0),
@@ -48,11 +55,13 @@ impl RequestIds {
 
     fn next(&self) -> HeaderValue {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut hex = [0_u8; 32];
-        let number = (u128::from(self.worker) << 64) | u128::from(count);
-        for (place, shift) in hex.iter_mut().zip((0..128).step_by(4).rev()) {
-            let nibble = u32::try_from((number >> shift) & 15).expect("four bits fit");
-            *place = char::from_digit(nibble, 16).map_or(b'0', |digit| digit as u8);
+        let mut hex = self.worker;
+        let digits = hex.iter_mut().rev().zip((0..64).step_by(4));
+        for (digit, shift) in digits {
+            *digit = HEX
+                .get((count >> shift) as usize & 15)
+                .copied()
+                .unwrap_or(b'0');
         }
         HeaderValue::from_bytes(&hex).expect("hex digits are a header value")
     }

@@ -109,11 +109,8 @@ fn ask(question: &Question) -> anyhow::Result<(Request<()>, Peer)> {
         server_name: None,
         scope: Arc::new(AnyHost),
     });
-    let peer = Peer {
-        address: SocketAddr::new(question.from, 0),
-        local: SocketAddr::new(question.from, port),
-        tls,
-    };
+    let from = SocketAddr::new(question.from, 0);
+    let peer = Peer::new(from, SocketAddr::new(question.from, port), tls);
     Ok((request, peer))
 }
 

@@ -72,7 +72,7 @@ impl Gateway {
         let head = Head::check(&parts, self.max_uri)?;
         told.line(
             "request",
-            format_args!("{} {}{}", parts.method, head.host, head.path(&parts)),
+            format_args!("{} {}{}", parts.method, head.host(), head.path(&parts)),
         );
         let route = self.enter(&parts, &head, peer)?;
         told.line(

@@ -4,7 +4,6 @@
 //! Every one of these headers is free for a client to send. They are believed only from addresses that the operator has
 //! listed; the list is empty by default, and an empty list trusts no one.
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -57,7 +56,7 @@ impl ForwardedPlan {
 
     /// Where this request comes from. Reads the client's headers, so it runs before they are stripped.
     pub fn origin(&self, peer: &Peer, headers: &HeaderMap) -> Origin {
-        let address = peer.address.ip().to_canonical();
+        let address = peer.ip;
         let proto = HeaderValue::from_static(if peer.tls.is_some() { "https" } else { "http" });
         let mut origin = Origin {
             client: address,
@@ -116,23 +115,19 @@ impl ForwardedPlan {
         authority: &HeaderValue,
         prefix: Option<&HeaderValue>,
     ) {
-        let address = peer.address.ip().to_canonical();
-        let mut text = String::with_capacity(48);
-        if !origin.chain.is_empty() {
-            text.push_str(&origin.chain);
-            text.push_str(", ");
-        }
-        write!(text, "{address}").expect("writing to a string cannot fail");
-        let text_value = |text: String| {
-            HeaderValue::try_from(text).expect("addresses and commas are plain ASCII")
-        };
-        let client = if origin.trusted {
-            text_value(origin.client.to_string())
+        let (client, chain) = if origin.trusted {
+            let client = HeaderValue::try_from(origin.client.to_string());
+            let chain = match origin.chain.is_empty() {
+                true => Ok(peer.ip_value.clone()),
+                false => HeaderValue::try_from(format!("{}, {}", origin.chain, peer.ip)),
+            };
+            let plain = "addresses and commas are plain ASCII";
+            (client.expect(plain), chain.expect(plain))
         } else {
-            text_value(text.clone())
+            (peer.ip_value.clone(), peer.ip_value.clone())
         };
         headers.insert(REAL_IP, client);
-        headers.insert(FOR, text_value(text));
+        headers.insert(FOR, chain);
         headers.insert(PROTO, origin.proto.clone());
         headers.insert(HOST, origin.host.as_ref().unwrap_or(authority).clone());
         headers.insert(
@@ -140,13 +135,13 @@ impl ForwardedPlan {
             origin
                 .port
                 .clone()
-                .unwrap_or_else(|| peer.local.port().into()),
+                .unwrap_or_else(|| peer.port_value.clone()),
         );
         if let Some(prefix) = prefix {
             headers.insert(PREFIX, prefix.clone());
         }
         if self.rfc7239 {
-            write_rfc7239(headers, origin, address, authority);
+            write_rfc7239(headers, origin, peer.ip, authority);
         }
     }
 }
@@ -230,11 +225,11 @@ mod tests {
     use super::*;
 
     fn peer(address: &str) -> Peer {
-        Peer {
-            address: format!("{address}:5000").parse().unwrap(),
-            local: "192.0.2.9:8443".parse().unwrap(),
-            tls: None,
-        }
+        Peer::new(
+            format!("{address}:5000").parse().unwrap(),
+            "192.0.2.9:8443".parse().unwrap(),
+            None,
+        )
     }
 
     fn plan(trusted: &[&str]) -> ForwardedPlan {

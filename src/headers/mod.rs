@@ -34,6 +34,9 @@ pub use self::hop::upgrade_protocol;
 pub use self::managed::Managed;
 use self::value::ValueRule;
 
+/// At most so many headers are written besides the identity: host, trailers, upgrade, where the request comes from.
+const FIXED_FIELDS: usize = 11;
+
 /// A request that has been judged, stripped and dressed. Only [`HeaderPlan::dress`] makes one, and that needs a
 /// [`Permit`].
 #[derive(Debug)]
@@ -151,6 +154,8 @@ impl HeaderPlan {
         let trailers = hop::takes_trailers(&parts.headers);
         self.strip(&mut parts.headers, parts.version);
         let headers = &mut parts.headers;
+        // Once for all that is written below; growing step by step would move the whole map several times.
+        headers.reserve(self.fields.len() + FIXED_FIELDS);
         headers.insert(HOST, facts.head.authority.clone());
         if trailers {
             headers.insert(TE, HeaderValue::from_static("trailers"));

@@ -210,8 +210,7 @@ fn a_page_is_for_those_who_ask_for_one() {
     ];
 
     for (accept, expected) in cases {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        assert_eq!(wants_html(&headers), expected, "{accept:?}");
+        let accept = HeaderValue::from_static(accept);
+        assert_eq!(wants_html(Some(&accept)), expected, "{accept:?}");
     }
 }
