@@ -1,10 +1,45 @@
-//! drawbridge (placeholder, being written)
+//! drawbridge: a reverse-proxy auth gateway whose tokens can be taken back at once.
+//!
+//! # The walk of a request
+//! ```text
+//! server   accepts, shakes hands, reads a head         server/
+//! gateway  ── the path; start reading here ──          gateway.rs
+//!   head     the one form of the request                 head.rs
+//!   route    which rule it falls under                    route.rs
+//!   limit    how much its client may ask for               limit.rs
+//!   token    the secret it carries                          token.rs
+//!   store    the session of that token                       store/
+//!   policy   may it pass? makes a Permit                      policy.rs
+//!   headers  strip, dress: makes an Outbound of a Permit       headers/
+//!   upstream send the Outbound, hand the answer back            upstream/
+//!   refusal  every way to say no                          refusal.rs
+//! ```
+//! It is a wheel: every step leaves the hub and comes back to it, and no spoke touches another. A request that has not
+//! been judged cannot be forwarded, because [`upstream::Upstream::forward`] takes a [`headers::Outbound`], and that is
+//! only made from a [`policy::Permit`].
+//!
+//! # Three outcomes that never mix
+//! 401 means that there is no such session, 403 that the session does not allow it, and 503 that nobody can tell.
+//! Nothing is let in because something broke.
+//!
+//! # Threads
+//! Each worker is one thread with one single-threaded runtime, its own sockets (`SO_REUSEPORT`), its own pool of
+//! upstream connections and its own connection to the store. What workers share is read-only, but for the rate limits.
 
+pub mod access;
 pub mod body;
+pub mod command;
 pub mod config;
 pub mod deadline;
+pub mod gateway;
+pub mod head;
 pub mod headers;
+pub mod limit;
 pub mod peer;
+pub mod policy;
+pub mod refusal;
+pub mod request_id;
+pub mod route;
 pub mod server;
 pub mod session;
 pub mod store;

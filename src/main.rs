@@ -1,3 +1,213 @@
-//! Arguments, logging, exit code. (placeholder, being written)
+//! Arguments, logging, signals, exit code: the only place that prints or exits.
+#![expect(
+    clippy::print_stderr,
+    reason = "what goes wrong before there is a log is told on standard error"
+)]
 
-fn main() {}
+use std::convert::Infallible;
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use drawbridge::command::{check, demo, explain, run, schema};
+use drawbridge::config::{Config, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// A reverse-proxy auth gateway whose tokens can be taken back at once.
+///
+/// For each request it takes an opaque token from a header or cookie, looks its session up in Redis or in an embedded
+/// store, judges it against the route's rule, strips and injects identity headers, and forwards.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "New here? `drawbridge demo` shows all of it in a minute."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM or Ctrl-C, then drain; a second signal ends it at once.
+    Run(ConfigFile),
+    /// Read a configuration and tell everything that is wrong with it. Exit code 1 if it cannot be served.
+    Check(ConfigFile),
+    /// Tell what would become of a request, step by step. Exit code 1 if it would be refused.
+    #[command(
+        after_help = "Example: drawbridge explain GET https://shop.example/orders --token dbt_…"
+    )]
+    Explain(Explain),
+    /// Print the JSON schema of gateway.toml, for editors.
+    Schema,
+    /// Start a gateway with a sample upstream, users and sessions, and print curl lines to try.
+    Demo(Demo),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "gateway.toml",
+        env = "DRAWBRIDGE_CONFIG"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Explain {
+    /// The method, in capitals.
+    method: String,
+    /// The URL, with scheme and host.
+    url: String,
+    /// The token, put where the route looks first. `-` reads it from standard input, so that it stays out of the shell's history.
+    #[arg(short, long, env = "DRAWBRIDGE_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// A further header, as "Name: value"; may be given several times.
+    #[arg(short = 'H', long = "header", value_name = "LINE")]
+    headers: Vec<String>,
+    /// The address the request comes from.
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    from: IpAddr,
+    #[command(flatten)]
+    file: ConfigFile,
+}
+
+#[derive(Debug, clap::Args)]
+struct Demo {
+    /// Where the demo's gateway listens. Port 0 takes a free one.
+    #[arg(short, long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+}
+
+fn main() -> ExitCode {
+    match answer(Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("drawbridge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked for; `false` is a "no" that has been printed already.
+fn answer(command: Command) -> anyhow::Result<bool> {
+    drawbridge::server::install_crypto();
+    let mut out = std::io::stdout();
+    match command {
+        Command::Check(file) => {
+            let color = out.is_terminal();
+            Ok(check::run(&file.config, &mut out, color)?)
+        }
+        Command::Schema => schema::run(&mut out)
+            .map(|()| true)
+            .context("cannot write the schema"),
+        Command::Run(file) => {
+            let Some(config) = read(&file)? else {
+                return Ok(false);
+            };
+            start_log(&config.log.filter, config.log.format)?;
+            block_on(run::run(&config, stop_signal()?))?;
+            Ok(true)
+        }
+        Command::Explain(question) => {
+            let Some(config) = read(&question.file)? else {
+                return Ok(false);
+            };
+            start_log("error", LogFormat::Text)?;
+            let question = explain::Question {
+                method: question.method,
+                url: question.url,
+                token: question.token.map(token_or_stdin).transpose()?,
+                headers: question.headers,
+                from: question.from,
+            };
+            block_on(explain::run(&config, &question, &mut out))
+        }
+        Command::Demo(demo) => {
+            start_log("warn", LogFormat::Text)?;
+            block_on(demo::run(demo.listen, &mut out, stop_signal()?))?;
+            Ok(true)
+        }
+    }
+}
+
+fn token_or_stdin(token: String) -> anyhow::Result<String> {
+    if token != "-" {
+        return Ok(token);
+    }
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .context("cannot read the token from standard input")?;
+    Ok(line.trim().to_owned())
+}
+
+/// The configuration; `None` if it cannot be served and everybody has been told why. Warnings are told too.
+fn read(file: &ConfigFile) -> anyhow::Result<Option<Config>> {
+    let mut told = Vec::new();
+    let config = check::load(&file.config, &mut told, std::io::stderr().is_terminal())?;
+    std::io::stderr().write_all(&told)?;
+    Ok(config)
+}
+
+fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter =
+        EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start a runtime")?;
+    runtime.block_on(future)
+}
+
+/// Resolves at the first SIGTERM or SIGINT. The second one ends the process with the code that shells expect.
+fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let (first, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mut first = Some(first);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            let signals = async {
+                use tokio::signal::unix::{SignalKind, signal};
+                let (mut term, mut int) = (
+                    signal(SignalKind::terminate())?,
+                    signal(SignalKind::interrupt())?,
+                );
+                loop {
+                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                    match first.take() {
+                        Some(first) => {
+                            first.send(()).ok();
+                        }
+                        None => std::process::exit(130),
+                    }
+                }
+            };
+            let ended: anyhow::Result<Infallible> = block_on(signals);
+            let Err(error) = ended;
+            tracing::error!(%error, "signals cannot be caught");
+        })?;
+    Ok(async {
+        stopped.await.ok();
+    })
+}

@@ -1,17 +1,35 @@
 //! Who is on the line: what one connection knows about its client.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+
+use http::HeaderValue;
 
 /// The other end of a client connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// Where it connects from: the next hop, not necessarily the user's machine.
-    pub address: SocketAddr,
-    /// Which of our addresses it reached.
-    pub local: SocketAddr,
+    /// Where it connects from: the next hop, not necessarily the user's machine. IPv4 in IPv6 is shown as IPv4.
+    pub ip: IpAddr,
+    /// `ip` as the value of a header. It is the same for each request of a connection, so it is made once.
+    pub ip_value: HeaderValue,
+    /// The port of ours that it reached, as the value of a header.
+    pub port_value: HeaderValue,
     /// What its TLS handshake settled; `None` on a plain listener.
     pub tls: Option<TlsPeer>,
+}
+
+impl Peer {
+    /// The client at `address` that reached our `local` address.
+    pub fn new(address: SocketAddr, local: SocketAddr, tls: Option<TlsPeer>) -> Self {
+        let ip = address.ip().to_canonical();
+        let ip_value = HeaderValue::try_from(ip.to_string()).expect("an address is plain ASCII");
+        Self {
+            ip,
+            ip_value,
+            port_value: local.port().into(),
+            tls,
+        }
+    }
 }
 
 /// What a TLS handshake settled.

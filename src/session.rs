@@ -58,6 +58,19 @@ pub enum RecordError {
     Field(&'static str),
 }
 
+/// A session as it stood in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The session, dead or alive: the caller compares the time.
+    pub session: Session,
+    /// SHA-256 of the token it was written for, in lower-case hex. Records that we mint have it, so that an answer which
+    /// belongs to another question is noticed; those of others may lack it.
+    pub digest: Option<String>,
+}
+
+/// Where [`Record::digest`] stands; a name long enough that no other service means something else by it.
+const DIGEST: &str = "token_sha256";
+
 /// Reads and writes session records: JSON objects whose fields lie where `[store.fields]` says.
 #[derive(Debug, Clone)]
 pub struct RecordFormat {
@@ -79,11 +92,11 @@ impl RecordFormat {
         }
     }
 
-    /// The session in these bytes, dead or alive: the caller compares the time.
+    /// The record in these bytes.
     ///
     /// # Errors
     /// If the bytes are not a session record; see [`RecordError`].
-    pub fn decode(&self, bytes: &[u8]) -> Result<Session, RecordError> {
+    pub fn decode(&self, bytes: &[u8]) -> Result<Record, RecordError> {
         if bytes.len() > self.max_bytes {
             return Err(RecordError::TooLarge);
         }
@@ -98,7 +111,7 @@ impl RecordFormat {
         if user_id.is_empty() {
             return Err(RecordError::Field("user_id"));
         }
-        Ok(Session {
+        let session = Session {
             user_id,
             permissions: list(&record, &self.fields.permissions, "permissions")?,
             roles: list(&record, &self.fields.roles, "roles")?,
@@ -108,11 +121,20 @@ impl RecordFormat {
                 name: text(&record, &self.fields.device_name, "device.name")?,
             },
             expires_at: time(&record, &self.fields.expires_at)?,
-        })
+        };
+        let digest = match record.get(DIGEST) {
+            None => None,
+            Some(Value::String(digest)) => Some(digest.clone()),
+            Some(_) => return Err(RecordError::Field(DIGEST)),
+        };
+        Ok(Record { session, digest })
     }
 
-    /// The record of a session that we mint ourselves.
-    pub fn encode(&self, session: &Session) -> Vec<u8> {
+    /// The record of a session that we mint ourselves, for the token with this SHA-256.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`] if it could not be read back.
+    pub fn encode(&self, session: &Session, digest: &str) -> Result<Vec<u8>, RecordError> {
         let mut record = Value::Object(serde_json::Map::new());
         put(
             &mut record,
@@ -147,7 +169,12 @@ impl RecordFormat {
         if let Some(end) = session.expires_at {
             put(&mut record, &self.fields.expires_at, end.into());
         }
-        record.to_string().into_bytes()
+        put(&mut record, &FieldPath::known(DIGEST), digest.into());
+        let bytes = record.to_string().into_bytes();
+        if bytes.len() > self.max_bytes {
+            return Err(RecordError::TooLarge);
+        }
+        Ok(bytes)
     }
 }
 
@@ -228,3 +255,6 @@ fn put(record: &mut Value, path: &FieldPath, value: Value) {
     }
     *place = value;
 }
+
+#[cfg(test)]
+mod tests;

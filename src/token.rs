@@ -207,6 +207,24 @@ impl TokenSources {
         }
     }
 
+    /// Puts a token where these sources look first, as a client would.
+    ///
+    /// # Errors
+    /// If no header can carry it.
+    pub fn place(&self, token: &str, headers: &mut HeaderMap) -> Result<(), http::Error> {
+        match self.sources.first() {
+            Some(TokenSource::Bearer) => {
+                headers.append(AUTHORIZATION, format!("Bearer {token}").try_into()?)
+            }
+            Some(TokenSource::Header(name)) => headers.append(name.clone(), token.try_into()?),
+            Some(TokenSource::Cookie(name)) => {
+                headers.append(COOKIE, format!("{name}={token}").try_into()?)
+            }
+            None => false,
+        };
+        Ok(())
+    }
+
     /// The sources, in order.
     pub fn iter(&self) -> impl Iterator<Item = &TokenSource> {
         self.sources.iter()
@@ -335,3 +353,6 @@ fn without_cookie(line: &[u8], name: &str) -> Vec<u8> {
         joined.trim_ascii_start().to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests;

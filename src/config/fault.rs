@@ -11,7 +11,7 @@ pub enum Severity {
     Warning,
 }
 
-/// One thing that is wrong.
+/// One thing that is wrong. Its texts never hold a secret, nor what a variable or a file expanded to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Error or warning.
@@ -22,6 +22,8 @@ pub struct Fault {
     pub message: String,
     /// What is allowed, or what to do.
     pub help: Option<String>,
+    /// Other places that have a part in it, each with a word on its part.
+    pub also: Vec<(Range<usize>, String)>,
 }
 
 impl Fault {
@@ -32,6 +34,7 @@ impl Fault {
             span: span.into(),
             message: message.into(),
             help: None,
+            also: Vec::new(),
         }
     }
 
@@ -39,9 +42,7 @@ impl Fault {
     pub fn warning(span: impl Into<Option<Range<usize>>>, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Warning,
-            span: span.into(),
-            message: message.into(),
-            help: None,
+            ..Self::error(span, message)
         }
     }
 
@@ -50,5 +51,19 @@ impl Fault {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// With another place that has a part in it; without a span there is nothing to show, so it changes nothing.
+    #[must_use]
+    pub fn also(mut self, span: impl Into<Option<Range<usize>>>, part: impl Into<String>) -> Self {
+        if let Some(span) = span.into() {
+            self.also.push((span, part.into()));
+        }
+        self
+    }
+
+    /// Whether the gateway does not start because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 }

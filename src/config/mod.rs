@@ -5,9 +5,14 @@
 //! about, so it remembers where in the file it stands.
 
 pub mod check;
+mod document;
+mod expand;
 pub mod fault;
 pub mod load;
+mod places;
+pub mod render;
 pub mod value;
+mod wording;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,6 +22,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::expand::Surroundings;
+pub use self::places::Places;
 use self::value::{
     Duration, FieldPath, HeaderName, HostPattern, KeyTemplate, Method, Network, Origin,
     PathPattern, PermissionPattern, Rate, RedisUrl, Secret, Size, TokenPrefix, TokenSource,
@@ -57,6 +64,9 @@ pub struct Config {
     /// Which request goes where, and who may send it.
     #[schemars(with = "Vec<Route>")]
     pub routes: Vec<Spanned<Route>>,
+    /// Where in the file everything stands.
+    #[serde(skip)]
+    pub places: Places,
 }
 
 /// The process as a whole.
@@ -552,6 +562,24 @@ pub struct Route {
     /// Requests a second, counted in this process.
     #[serde(default)]
     pub limit: RouteLimit,
+}
+
+impl Route {
+    /// What the route is called in logs: its name, or else its host and path.
+    pub fn label(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let host = self
+            .host
+            .as_ref()
+            .map_or("*".to_owned(), |host| host.get_ref().to_string());
+        match (&self.exact, &self.prefix) {
+            (Some(path), _) => format!("{host}{}", path.get_ref().as_str()),
+            (None, Some(prefix)) => format!("{host}{}*", prefix.get_ref().as_str()),
+            (None, None) => host,
+        }
+    }
 }
 
 fn default_max_body() -> Size {

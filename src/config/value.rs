@@ -441,7 +441,7 @@ impl TryFrom<String> for PermissionPattern {
 
 string_schema!(
     PermissionPattern,
-    r"^[^:\s,*]+|\*(:([^:\s,*]+|\*))*$",
+    r"^([^:\s,*]+|\*)(:([^:\s,*]+|\*))*$",
     "Permission: orders:read, orders:*"
 );
 
@@ -652,7 +652,8 @@ impl TryFrom<String> for Origin {
             _ => return Err(wrong()),
         };
         if rest.contains('@') {
-            return Err(wrong());
+            // What stands before it is a password, so none of it is shown.
+            return Err("an endpoint has no user and no password; write \"http://host:port\" or \"https://host:port\", without a path".to_owned());
         }
         let authority = http::uri::Authority::from_str(rest.strip_suffix('/').unwrap_or(rest))
             .map_err(|_| wrong())?;
@@ -715,11 +716,8 @@ impl TryFrom<String> for RedisUrl {
         if REDIS_SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
             return Ok(Self(text.into()));
         }
-        // The text may hold a password, so only what stands before `:` is shown.
-        let scheme = text.split(':').next().unwrap_or_default();
-        Err(format!(
-            "`{scheme}:…` is not a Redis URL; it starts with redis://, rediss://, redis-sentinel://, rediss-sentinel://, redis-cluster:// or rediss-cluster://"
-        ))
+        // The text may hold a password, so none of it is shown.
+        Err("this is not a Redis URL; it starts with redis://, rediss://, redis-sentinel://, rediss-sentinel://, redis-cluster:// or rediss-cluster://".to_owned())
     }
 }
 
@@ -735,6 +733,11 @@ string_schema!(
 pub struct Network(ipnet::IpNet);
 
 impl Network {
+    /// Whether every address of its family is in it.
+    pub fn is_everyone(&self) -> bool {
+        self.0.prefix_len() == 0
+    }
+
     /// Whether this address is in it. An IPv4 address that came in over IPv6 counts as IPv4.
     pub fn contains(&self, address: std::net::IpAddr) -> bool {
         self.0.contains(&address.to_canonical())

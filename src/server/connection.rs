@@ -92,11 +92,7 @@ pub(super) async fn serve<H: Handler>(
         return;
     }
     let Some(tls) = tls else {
-        let peer = Peer {
-            address,
-            local,
-            tls: None,
-        };
+        let peer = Peer::new(address, local, None);
         let service = service(handler, peer);
         return serve_http1(&speech.plain, stream, service, watch).await;
     };
@@ -109,11 +105,7 @@ pub(super) async fn serve<H: Handler>(
         }
         Some(Err(_)) | None => return,
     };
-    let peer = Peer {
-        address,
-        local,
-        tls: Some(accepted.peer),
-    };
+    let peer = Peer::new(address, local, Some(accepted.peer));
     let service = service(handler, peer);
     if accepted.h2 {
         let io = TokioIo::new(accepted.stream);

@@ -136,6 +136,11 @@ impl Server {
         self.listeners.iter().map(|bound| bound.address).collect()
     }
 
+    /// How many workers there will be.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
     /// Serves until `shutdown` resolves, then lets open requests finish for as long as the drain may take.
     ///
     /// `make` is called once on each worker's thread, inside its runtime, with the worker's number.

@@ -3,15 +3,18 @@
 //! A look-up has three outcomes and they never mix: `Ok(Some)` is a live session, `Ok(None)` means there is no such
 //! session (401), and `Err` means that nobody could tell (503).
 
-pub mod embedded;
-pub mod redis;
+mod embedded;
+mod key;
+mod redis;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config;
 use crate::session::{RecordError, Session};
 use crate::token::Token;
 
-use self::embedded::EmbeddedStore;
-use self::redis::RedisStore;
+pub use self::embedded::EmbeddedStore;
+pub use self::redis::RedisStore;
 
 /// Why the store could not tell. All of them are answered 503.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,10 @@ pub enum StoreSource {
 
 /// One worker's way to the sessions.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per worker, and it is never moved on the path"
+)]
 pub enum SessionStore {
     /// The embedded store.
     Embedded(EmbeddedStore),
@@ -60,8 +67,12 @@ impl StoreSource {
     /// # Errors
     /// If the embedded store's file cannot be opened.
     pub fn open(store: &config::Store, tokens: &config::Tokens) -> Result<Self, StoreError> {
-        let _ = (store, tokens);
-        Err(StoreError::Unreachable)
+        match &store.embedded {
+            Some(file) => {
+                EmbeddedStore::open(file.get_ref(), store, tokens.at_rest).map(Self::Embedded)
+            }
+            None => Ok(Self::Redis(Box::new(store.clone()), tokens.at_rest)),
+        }
     }
 
     /// A worker's own store, on the runtime this is called on. Does not wait for Redis: until it is there, look-ups
@@ -70,18 +81,33 @@ impl StoreSource {
     /// # Errors
     /// If the settings cannot be used, such as a `tls_ca` that cannot be read.
     pub async fn connect(&self) -> Result<SessionStore, StoreError> {
-        Err(StoreError::Unreachable)
+        match self {
+            Self::Embedded(store) => Ok(SessionStore::Embedded(store.clone())),
+            Self::Redis(store, at_rest) => {
+                RedisStore::connect(store, *at_rest).map(SessionStore::Redis)
+            }
+        }
     }
 }
 
 impl SessionStore {
+    /// Waits until the store can be asked for the first time, but no longer than this.
+    pub async fn settle(&self, patience: Duration) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.settle(patience).await,
+        }
+    }
+
     /// The live session of this token.
     ///
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
-        let _ = token;
-        Err(StoreError::Unreachable)
+        match self {
+            Self::Embedded(store) => store.find(token),
+            Self::Redis(store) => store.find(token).await,
+        }
     }
 
     /// Keeps a session under this token until `session.expires_at`. When this returns `Ok`, the session is durable as
@@ -90,8 +116,10 @@ impl SessionStore {
     /// # Errors
     /// If it could not be kept, or nobody knows.
     pub async fn create(&self, token: &Token, session: &Session) -> Result<(), StoreError> {
-        let _ = (token, session);
-        Err(StoreError::Unreachable)
+        match self {
+            Self::Embedded(store) => store.create(token, session).await,
+            Self::Redis(store) => store.create(token, session).await,
+        }
     }
 
     /// Ends the session of this token; says whether there was one.
@@ -99,7 +127,17 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows whether it was ended.
     pub async fn remove(&self, token: &Token) -> Result<bool, StoreError> {
-        let _ = token;
-        Err(StoreError::Unreachable)
+        match self {
+            Self::Embedded(store) => store.remove(token).await,
+            Self::Redis(store) => store.remove(token).await,
+        }
     }
+}
+
+/// Unix milliseconds.
+fn now() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -129,6 +129,11 @@ impl Upstreams {
             .map(UpstreamId)
     }
 
+    /// The name of the upstream with this id.
+    pub fn name(&self, id: UpstreamId) -> &str {
+        self.names.get(id.0).expect("ids are made by `id`")
+    }
+
     /// The upstream with this id.
     pub fn get(&self, id: UpstreamId) -> &Upstream {
         self.all.get(id.0).expect("ids are made by `id`")

@@ -1,0 +1,87 @@
+//! `drawbridge check`: everything that is wrong with a configuration, at once.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::config::Config;
+use crate::config::fault::Fault;
+use crate::config::load::{self, Unreadable};
+
+/// Prints every fault with its place in the file, and one closing line. Returns whether the gateway would start.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn run(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<bool> {
+    let shown = path.display();
+    match load::read(path) {
+        Ok(loaded) => {
+            write!(out, "{}", loaded.file.render(&loaded.warnings, color))?;
+            let config = &loaded.config;
+            let holds = format!(
+                "{}, {}, {}",
+                count(config.listeners.len(), "listener"),
+                count(config.routes.len(), "route"),
+                count(config.upstreams.len(), "upstream"),
+            );
+            match loaded.warnings.len() {
+                0 => writeln!(out, "{shown} is fine: {holds}")?,
+                warnings => writeln!(out, "{shown}: {}; {holds}", count(warnings, "warning"))?,
+            }
+            Ok(true)
+        }
+        Err(unreadable) => {
+            refuse(path, &unreadable, out, color)?;
+            Ok(false)
+        }
+    }
+}
+
+/// The configuration, if it can be served. Every fault and warning is told on `out` first.
+///
+/// # Errors
+/// Writing to `out` failed.
+pub fn load(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<Option<Config>> {
+    match load::read(path) {
+        Ok(loaded) => {
+            write!(out, "{}", loaded.file.render(&loaded.warnings, color))?;
+            Ok(Some(loaded.config))
+        }
+        Err(unreadable) => {
+            refuse(path, &unreadable, out, color)?;
+            Ok(None)
+        }
+    }
+}
+
+fn refuse(
+    path: &Path,
+    unreadable: &Unreadable,
+    out: &mut dyn Write,
+    color: bool,
+) -> io::Result<()> {
+    let shown = path.display();
+    match unreadable {
+        Unreadable::Faults { file, faults } => {
+            write!(out, "{}", file.render(faults, color))?;
+            writeln!(out, "{shown}: {}", tally(faults))
+        }
+        Unreadable::File { source, .. } => writeln!(out, "error: {shown} cannot be read: {source}"),
+    }
+}
+
+/// "3 errors, 1 warning".
+fn tally(faults: &[Fault]) -> String {
+    let errors = faults.iter().filter(|fault| fault.is_error()).count();
+    let errors_text = count(errors, "error");
+    match faults.len() - errors {
+        0 => errors_text,
+        warnings => format!("{errors_text}, {}", count(warnings, "warning")),
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    match n {
+        1 => format!("1 {what}"),
+        _ => format!("{n} {what}s"),
+    }
+}

@@ -1,0 +1,125 @@
+//! `drawbridge run`: serve until told to stop.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use crate::access::AccessLog;
+use crate::body::Body;
+use crate::config::Config;
+use crate::config::fault::Fault;
+use crate::gateway::{Gateway, Shared};
+use crate::peer::Peer;
+use crate::server::{Handler, Server};
+use crate::store::StoreSource;
+
+/// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
+/// connection is being made, but a gateway must also start when Redis is away.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A server whose addresses are taken and whose certificates are read.
+#[derive(Debug)]
+pub struct Bound(Server);
+
+impl Bound {
+    /// The addresses, in the order of the file.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.addresses()
+    }
+}
+
+/// Serves this configuration until `shutdown`, then drains.
+///
+/// # Errors
+/// If an address is taken, a certificate cannot be used, or the embedded store cannot be opened.
+pub async fn run(
+    config: &Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let source = StoreSource::open(config.store.get_ref(), &config.tokens)
+        .context("the session store cannot be opened")?;
+    let bound = bind(config)?;
+    serve(config, source, bound, shutdown).await
+}
+
+/// Takes the addresses and reads the certificates.
+///
+/// # Errors
+/// If an address is taken or a certificate cannot be used.
+pub fn bind(config: &Config) -> anyhow::Result<Bound> {
+    let server = Server::bind(config)?;
+    for (address, listener) in server.addresses().iter().zip(&config.listeners) {
+        tracing::info!(%address, tls = listener.get_ref().tls.is_some(), "listening");
+    }
+    Ok(Bound(server))
+}
+
+/// Serves on what is bound.
+///
+/// # Errors
+/// If a worker cannot start.
+pub async fn serve(
+    config: &Config,
+    source: StoreSource,
+    bound: Bound,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    let access = config
+        .log
+        .access
+        .then(|| AccessLog::start(std::io::stdout()))
+        .transpose()
+        .context("the access log cannot be started")?;
+    let shared = Shared {
+        access,
+        ..Shared::default()
+    };
+    let config = config.clone();
+    let missing = Arc::new(AtomicUsize::new(bound.0.workers()));
+    let make = move |_worker: usize| {
+        let (config, source, shared, missing) = (
+            config.clone(),
+            source.clone(),
+            shared.clone(),
+            Arc::clone(&missing),
+        );
+        async move {
+            let store = source
+                .connect()
+                .await
+                .context("the session store cannot be used")?;
+            store.settle(STORE_PATIENCE).await;
+            let gateway = Gateway::build(&config, store, shared)
+                .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?;
+            if missing.fetch_sub(1, Ordering::Relaxed) == 1 {
+                tracing::info!("ready");
+            }
+            Ok(gateway)
+        }
+    };
+    bound.0.run(make, shutdown).await
+}
+
+impl Handler for Gateway {
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        Self::handle(self, request, peer)
+    }
+}
+
+/// The faults in one line; `drawbridge check` shows them with their places.
+fn messages(faults: &[Fault]) -> String {
+    faults
+        .iter()
+        .map(|fault| fault.message.as_str())
+        .collect::<Vec<_>>()
+        .join("; ")
+}

@@ -1,1 +1,0 @@
-//! Faults and warnings that concern more than one value.

@@ -1,0 +1,172 @@
+//! What the gateway would do with a request, step by step: the same steps as [`Gateway::pass`], told instead of taken.
+
+use std::fmt::Write as _;
+
+use http::Request;
+use http::request::Parts;
+
+use super::Gateway;
+use crate::body::Body;
+use crate::head::Head;
+use crate::headers::Facts;
+use crate::peer::Peer;
+use crate::policy::{Holder, Permit};
+use crate::refusal::Refusal;
+use crate::route::Route;
+use crate::session::Session;
+use crate::token::TokenError;
+
+/// What was found, as text for people.
+#[derive(Debug, Default)]
+pub struct Explanation {
+    /// The lines.
+    pub text: String,
+    /// Whether the request would be forwarded.
+    pub allowed: bool,
+}
+
+impl Explanation {
+    fn line(&mut self, name: &str, value: impl std::fmt::Display) {
+        writeln!(self.text, "{name:<10}{value}").expect("writing to a string cannot fail");
+    }
+
+    fn more(&mut self, value: impl std::fmt::Display) {
+        self.line("", value);
+    }
+}
+
+impl Gateway {
+    /// Tells what would become of a request without a body that comes from `peer` and carries `token` where its route
+    /// looks first. The store is asked; the upstream is not, and no rate is counted.
+    pub async fn explain(
+        &self,
+        request: Request<()>,
+        token: Option<&str>,
+        peer: &Peer,
+    ) -> Explanation {
+        let mut told = Explanation::default();
+        let (parts, ()) = request.into_parts();
+        match self.tell(parts, token, peer, &mut told).await {
+            Ok(()) => {
+                told.allowed = true;
+                told.line("verdict", "forwarded");
+            }
+            Err(refusal) => {
+                told.line(
+                    "verdict",
+                    format_args!("refused: {} {}", refusal.status().as_u16(), refusal.code()),
+                );
+                told.more(format_args!("because {refusal}"));
+            }
+        }
+        told
+    }
+
+    async fn tell(
+        &self,
+        mut parts: Parts,
+        token: Option<&str>,
+        peer: &Peer,
+        told: &mut Explanation,
+    ) -> Result<(), Refusal> {
+        let head = Head::check(&parts, self.max_uri)?;
+        told.line(
+            "request",
+            format_args!("{} {}{}", parts.method, head.host(), head.path(&parts)),
+        );
+        let route = self.enter(&parts, &head, peer)?;
+        told.line(
+            "route",
+            format_args!("{} (number {} in the file)", route.name, route.number + 1),
+        );
+        told.line("auth", format!("{:?}", route.policy.auth()).to_lowercase());
+        if let Some(token) = token {
+            // A token that no header can carry could not have been sent either.
+            route
+                .tokens
+                .place(token, &mut parts.headers)
+                .map_err(|_| TokenError::Charset)?;
+        }
+        if let Ok(Some((_, source))) = route.tokens.find(&parts.headers) {
+            told.line("token", format_args!("found in {source}"));
+        } else {
+            told.line("token", "none that can be used");
+        }
+        let permit = self.weigh(route, &parts, told).await?;
+        let origin = self.forwarded.origin(peer, &parts.headers);
+        let id = self.ids.of(&parts.headers, origin.trusted);
+        let facts = Facts {
+            head: &head,
+            peer,
+            origin: &origin,
+            request_id: &id,
+        };
+        let outbound = route
+            .headers
+            .dress(parts, Body::Empty, &facts, &permit, None)?;
+        told.line(
+            "upstream",
+            format_args!(
+                "{} {}",
+                self.upstreams.name(route.upstream),
+                outbound.request().uri()
+            ),
+        );
+        for (name, value) in outbound.request().headers() {
+            told.more(format_args!(
+                "{name}: {}",
+                String::from_utf8_lossy(value.as_bytes())
+            ));
+        }
+        Ok(())
+    }
+
+    async fn weigh(
+        &self,
+        route: &Route,
+        parts: &Parts,
+        told: &mut Explanation,
+    ) -> Result<Permit, Refusal> {
+        let holder = self.holder(route, &parts.headers).await?;
+        match &holder {
+            Holder::Session(session) => tell_session(route, session, told),
+            Holder::Nobody if !route.policy.looks_up() => {
+                told.line("session", "not looked up: the route is public")
+            }
+            Holder::Nobody => told.line("session", "none: no token"),
+            Holder::Malformed => told.line("session", "none: what was sent cannot be a token"),
+            Holder::Unknown => told.line("session", "none: the token has no live session"),
+        }
+        Ok(route.policy.judge(holder)?)
+    }
+}
+
+fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
+    told.line(
+        "session",
+        format_args!(
+            "user {}, device {} ({})",
+            session.user_id, session.device.id, session.device.kind
+        ),
+    );
+    match session.expires_at {
+        Some(end) => told.more(format_args!(
+            "ends at {}",
+            humantime::format_rfc3339_seconds(at(end))
+        )),
+        None => told.more("has no end"),
+    }
+    for (check, held) in route.policy.weigh(session) {
+        told.line(
+            "check",
+            format_args!("{} {check}", if held { "holds: " } else { "FAILS: " }),
+        );
+    }
+}
+
+/// A time in Unix milliseconds; beyond what can be written, the last that can.
+fn at(millis: u64) -> std::time::SystemTime {
+    // 9999-12-31, the last day that RFC 3339 can write.
+    let millis = millis.min(253_402_214_400_000);
+    std::time::UNIX_EPOCH + std::time::Duration::from_millis(millis)
+}

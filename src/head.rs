@@ -1,0 +1,278 @@
+//! The one form of a request that everything after it believes: routing, policy, logs and upstream alike.
+//!
+//! # Threat model
+//! A request that two programs can read in two ways is how rules are walked round: the gateway judges one path and the
+//! upstream serves another. So what is ambiguous is refused, not repaired. What hyper has already settled (framing, the
+//! characters of names and values) is not repeated here. The sources of each rule: RFC 9110, 9112, 9113, 3986, and the
+//! cases in which nginx or HAProxy refuse what hyper accepts.
+
+use std::borrow::Cow;
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Version};
+
+/// What a request head says, in the one form.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// `Host` or `:authority` as it was sent.
+    pub authority: HeaderValue,
+    host: Host,
+    /// The path, where its one form differs from what was sent.
+    path: Option<String>,
+}
+
+/// A host in its one form. Most requests send it so, and nothing has to be copied then.
+#[derive(Debug, Clone)]
+enum Host {
+    /// So many bytes of the authority.
+    AsSent(usize),
+    Changed(String),
+}
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeadError {
+    /// `CONNECT` and `TRACE`. 405.
+    #[error("CONNECT and TRACE are never let in")]
+    Method,
+    /// No host, several, one that is none, or two that differ. 400.
+    #[error("the request must name exactly one valid host")]
+    Host,
+    /// The target is not a path. 400.
+    #[error("the request target must be a path that starts with `/`")]
+    Target,
+    /// The path can be read in more than one way. 400.
+    #[error(
+        "the path must not have `//`, `.` or `..` segments, `\\`, `;`, or escapes of control characters, `/` or `\\`"
+    )]
+    Path,
+    /// The target is longer than `limits.max_uri`. 414.
+    #[error("the request target is longer than limits.max_uri")]
+    TargetTooLong,
+    /// A transfer coding other than `chunked`, or together with a length. 400.
+    #[error("the only transfer coding is `chunked`, once, without Content-Length")]
+    TransferCoding,
+    /// An expectation other than `100-continue`. 417.
+    #[error("the only expectation is `100-continue`")]
+    Expectation,
+}
+
+impl Head {
+    /// Checks a head and brings it to the one form.
+    ///
+    /// # Errors
+    /// The first [`HeadError`] found.
+    pub fn check(parts: &Parts, max_uri: usize) -> Result<Self, HeadError> {
+        if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+            return Err(HeadError::Method);
+        }
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("", |target| target.as_str());
+        if target.len() > max_uri {
+            return Err(HeadError::TargetTooLong);
+        }
+        let (authority, host) = host(parts)?;
+        check_framing(parts)?;
+        let path = match canonical_path(parts.uri.path())? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(path) => Some(path),
+        };
+        Ok(Self {
+            authority,
+            host,
+            path,
+        })
+    }
+
+    /// The path in its one form.
+    pub fn path<'a>(&'a self, parts: &'a Parts) -> &'a str {
+        self.path.as_deref().unwrap_or_else(|| parts.uri.path())
+    }
+
+    /// The host alone: lower case, no port, no trailing dot; IPv6 in brackets.
+    pub fn host(&self) -> &str {
+        match &self.host {
+            Host::Changed(host) => host,
+            Host::AsSent(length) => {
+                let authority = self.authority.to_str().unwrap_or_default();
+                authority.get(..*length).unwrap_or_default()
+            }
+        }
+    }
+
+    /// Whether the path is not the one that was sent.
+    pub fn rewrites_path(&self) -> bool {
+        self.path.is_some()
+    }
+}
+
+/// Exactly one authority: `:authority` (HTTP/2), an absolute target's, or `Host`; where there are two, they agree.
+fn host(parts: &Parts) -> Result<(HeaderValue, Host), HeadError> {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let (field, second) = (fields.next(), fields.next());
+    if second.is_some() {
+        return Err(HeadError::Host);
+    }
+    let authority = match (parts.uri.authority(), field) {
+        (None, Some(field)) => field.clone(),
+        (Some(authority), field) => {
+            if field.is_some_and(|field| {
+                !field
+                    .as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes())
+            }) {
+                return Err(HeadError::Host);
+            }
+            if field.is_none() && parts.version < Version::HTTP_2 {
+                return Err(HeadError::Host);
+            }
+            HeaderValue::from_str(authority.as_str()).map_err(|_| HeadError::Host)?
+        }
+        (None, None) => return Err(HeadError::Host),
+    };
+    let scheme_fits = parts
+        .uri
+        .scheme_str()
+        .is_none_or(|scheme| scheme == "http" || scheme == "https");
+    if !scheme_fits {
+        return Err(HeadError::Target);
+    }
+    let canonical = authority.to_str().ok().and_then(canonical_host);
+    let host = match canonical.ok_or(HeadError::Host)? {
+        Cow::Borrowed(host) => Host::AsSent(host.len()),
+        Cow::Owned(host) => Host::Changed(host),
+    };
+    Ok((authority, host))
+}
+
+/// A host in lower case, without its port and without a trailing dot.
+pub fn canonical_host(authority: &str) -> Option<Cow<'_, str>> {
+    let (host, port) = match authority.rfind(']') {
+        Some(end) => authority.split_at_checked(end + 1)?,
+        None => authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?,
+    };
+    if !is_port(port) {
+        return None;
+    }
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Some(address) = bracketed {
+        let address = address.parse::<std::net::Ipv6Addr>().ok()?;
+        return Some(Cow::Owned(format!("[{address}]")));
+    }
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let label = |label: &[u8]| !label.is_empty() && label.iter().all(|byte| letter(*byte));
+    if !name.as_bytes().split(|byte| *byte == b'.').all(label) {
+        return None;
+    }
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(name.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(name))
+}
+
+/// Nothing, or a colon and a port number, which may be missing (RFC 3986 section 3.2.3).
+fn is_port(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix(':') else {
+        return text.is_empty();
+    };
+    let number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    number && (digits.is_empty() || digits.parse::<u16>().is_ok())
+}
+
+fn check_framing(parts: &Parts) -> Result<(), HeadError> {
+    let headers: &HeaderMap = &parts.headers;
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let chunked = coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked");
+        if !chunked || codings.next().is_some() || headers.contains_key(CONTENT_LENGTH) {
+            return Err(HeadError::TransferCoding);
+        }
+    }
+    match headers.get(EXPECT) {
+        Some(expectation) if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(HeadError::Expectation)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The one form of a path: escapes of unreserved characters (RFC 3986 section 2.3) are decoded, the others are kept in
+/// capitals. Borrowed where nothing had to change.
+///
+/// # Errors
+/// [`HeadError::Target`] and [`HeadError::Path`].
+pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, HeadError> {
+    if !path.starts_with('/') {
+        return Err(HeadError::Target);
+    }
+    let plain = |byte: u8| (0x21..0x7f).contains(&byte) && !b"\\;#?".contains(&byte);
+    if !path.bytes().all(plain) {
+        return Err(HeadError::Path);
+    }
+    let canonical = if path.contains('%') {
+        Cow::Owned(decode(path)?)
+    } else {
+        Cow::Borrowed(path)
+    };
+    let mut segments = canonical
+        .strip_prefix('/')
+        .unwrap_or_default()
+        .split('/')
+        .peekable();
+    while let Some(segment) = segments.next() {
+        let empty_inside = segment.is_empty() && segments.peek().is_some();
+        if empty_inside || segment == "." || segment == ".." {
+            return Err(HeadError::Path);
+        }
+    }
+    Ok(match canonical {
+        Cow::Owned(decoded) if decoded == path => Cow::Borrowed(path),
+        canonical => canonical,
+    })
+}
+
+fn decode(path: &str) -> Result<String, HeadError> {
+    let mut out = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(char::from(byte));
+            continue;
+        }
+        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        let (Some(high), Some(low)) = (hex(bytes.next()), hex(bytes.next())) else {
+            return Err(HeadError::Path);
+        };
+        let code = u8::try_from(high * 16 + low).expect("two hex digits are one byte");
+        if code < 0x20 || code == 0x7f || code == b'/' || code == b'\\' {
+            return Err(HeadError::Path);
+        }
+        if code.is_ascii_alphanumeric() || b"-._~".contains(&code) {
+            out.push(char::from(code));
+        } else {
+            out.push('%');
+            out.extend(
+                [high, low]
+                    .into_iter()
+                    .filter_map(|digit| char::from_digit(digit, 16))
+                    .map(|c| c.to_ascii_uppercase()),
+            );
+        }
+    }
+    // Overlong forms of `/` and `.` are not UTF-8; a decoder further back that is lax about it must not see them.
+    let whole: Vec<u8> = percent_encoding::percent_decode_str(&out).collect();
+    std::str::from_utf8(&whole).map_err(|_| HeadError::Path)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Fields that belong to one connection and never travel further (RFC 9110 section 7.6.1).
+
+use http::header::{CONNECTION, HeaderName, TE, UPGRADE};
+use http::{HeaderMap, HeaderValue};
+
+/// Whether a field is bound to one connection. `Trailer` is not: it announces fields that do travel.
+fn is_hop_by_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Takes out of the headers what is bound to the connection they came over, what `Connection` names, and what `also`
+/// covers. Runs before anything of ours is written, so a client cannot nominate our headers for removal.
+pub(super) fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
+    let mut doomed: Vec<HeaderName> = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        let nominated = value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .map(<[u8]>::trim_ascii);
+        // The host is not a header of the connection, whatever a client says of it.
+        doomed.extend(
+            nominated
+                .filter_map(|name| HeaderName::from_bytes(name).ok())
+                .filter(|name| name != http::header::HOST),
+        );
+    }
+    doomed.extend(
+        headers
+            .keys()
+            .filter(|name| is_hop_by_hop(name.as_str()) || also(name.as_str()))
+            .cloned(),
+    );
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// Whether the client takes trailers: the one value of `TE` that may be passed on.
+pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    })
+}
+
+/// The protocol that a request asks to switch to, in lower case: `Connection` must name `upgrade` too.
+pub fn upgrade_protocol(headers: &HeaderMap) -> Option<String> {
+    let asks = headers.get_all(CONNECTION).iter().any(|value| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    });
+    let mut protocols = headers.get_all(UPGRADE).iter();
+    match (asks, protocols.next(), protocols.next()) {
+        (true, Some(protocol), None) => protocol.to_str().ok().map(str::to_ascii_lowercase),
+        _ => None,
+    }
+}
+
+/// Asks the next hop to switch to this protocol.
+pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: &str) {
+    if let Ok(protocol) = HeaderValue::from_str(protocol) {
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, protocol);
+    }
+}

@@ -1,0 +1,222 @@
+//! Which header names are ours to write, in whatever spelling a client may send them.
+//!
+//! # Threat model
+//! CGI, WSGI, PHP and servlet containers fold header names: `X_User_Id`, `X.User.Id` and `X-User-Id` become one variable,
+//! and which of two copies wins is chance. So a client's header counts as ours when its letters and digits are ours,
+//! whatever stands between them. That also removes `XUserId`, which no one can need from a client.
+
+use http::HeaderMap;
+use http::header::{HeaderName, TRAILER};
+
+/// Names that tell upstreams about the client's address or override the request; always ours, letters and digits only.
+///
+/// The overrides are here because frameworks believe them over the request line: what was judged would not be what runs.
+const ALWAYS: [&str; 12] = [
+    "forwarded",
+    "xrealip",
+    "xclientip",
+    "xclusterclientip",
+    "trueclientip",
+    "xoriginalurl",
+    "xoriginaluri",
+    "xrewriteurl",
+    "xhttpmethod",
+    "xhttpmethodoverride",
+    "xmethodoverride",
+    "xscheme",
+];
+
+/// The whole family of `X-Forwarded-…`.
+const FORWARDED_FAMILY: &[u8] = b"xforwarded";
+
+/// The set of managed names.
+#[derive(Debug, Clone)]
+pub struct Managed {
+    /// Letters and digits of each name, sorted.
+    names: Vec<Box<[u8]>>,
+    /// Whether a name may start with this byte; most headers are settled by it.
+    first: [bool; 256],
+}
+
+impl Managed {
+    /// The names of every header plan, and the names that are always managed.
+    pub fn new<'a>(plans: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut names: Vec<Box<[u8]>> = plans
+            .into_iter()
+            .chain(ALWAYS)
+            .map(|name| squash(name).collect())
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut first = [false; 256];
+        for (byte, flag) in (0..=255_u8).zip(first.iter_mut()) {
+            let starts = names.iter().any(|name| name.first() == Some(&byte)) || byte == b'x';
+            *flag = starts || !byte.is_ascii_alphanumeric();
+        }
+        Self { names, first }
+    }
+
+    /// Whether this name (lower case) is a spelling of a managed one.
+    pub fn covers(&self, name: &str) -> bool {
+        let starts = name
+            .as_bytes()
+            .first()
+            .and_then(|byte| self.first.get(usize::from(*byte)));
+        if starts.is_none_or(|starts| !starts) {
+            return false;
+        }
+        let mut letters = [0_u8; 64];
+        let mut length = 0;
+        for byte in squash(name) {
+            let Some(place) = letters.get_mut(length) else {
+                return self.covers_long(name);
+            };
+            *place = byte;
+            length += 1;
+        }
+        self.has(letters.get(..length).unwrap_or_default())
+    }
+
+    fn covers_long(&self, name: &str) -> bool {
+        self.has(&squash(name).collect::<Vec<_>>())
+    }
+
+    fn has(&self, letters: &[u8]) -> bool {
+        letters.starts_with(FORWARDED_FAMILY)
+            || self
+                .names
+                .binary_search_by(|name| name.as_ref().cmp(letters))
+                .is_ok()
+    }
+
+    /// Takes everything out of a trailer section that an upstream could take for a header of the request: managed
+    /// names, and the fields that RFC 9110 section 6.5.1 bars from trailers.
+    pub fn strip_trailers(&self, trailers: &mut HeaderMap) {
+        let doomed: Vec<HeaderName> = trailers
+            .keys()
+            .filter(|name| self.covers(name.as_str()) || barred(name.as_str()))
+            .cloned()
+            .collect();
+        for name in doomed {
+            trailers.remove(name);
+        }
+    }
+}
+
+/// Letters and digits of a name, in lower case.
+fn squash(name: &str) -> impl Iterator<Item = u8> {
+    name.bytes()
+        .filter(u8::is_ascii_alphanumeric)
+        .map(|byte| byte.to_ascii_lowercase())
+}
+
+/// Fields for framing, routing, authentication and control have no place in trailers.
+fn barred(name: &str) -> bool {
+    matches!(
+        name,
+        "host"
+            | "content-length"
+            | "transfer-encoding"
+            | "connection"
+            | "te"
+            | "upgrade"
+            | "expect"
+            | "authorization"
+            | "proxy-authorization"
+            | "cookie"
+            | "set-cookie"
+            | "content-encoding"
+            | "content-type"
+            | "content-range"
+            | "keep-alive"
+            | "proxy-connection"
+    ) || name == TRAILER.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_managed_name_is_covered() {
+        let managed = Managed::new(["x-user-id", "remote-user"]);
+        let spellings = [
+            "x-user-id",
+            "x_user_id",
+            "x.user.id",
+            "x--user-id",
+            "x-user-id-",
+            "-x-user-id",
+            "_x_user_id",
+            "x~user!id",
+            "xuserid",
+            "x-user_id",
+            "remote-user",
+            "remote_user",
+            "remoteuser",
+            "x-forwarded-for",
+            "x_forwarded_for",
+            "x-forwarded-anything",
+            "x-forwarded",
+            "forwarded",
+            "x-real-ip",
+            "true-client-ip",
+            "x-original-url",
+            "x-http-method-override",
+        ];
+
+        for name in spellings {
+            assert!(managed.covers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_left_alone() {
+        let managed = Managed::new(["x-user-id"]);
+        let long = format!("x-{}", "a".repeat(200));
+
+        for name in [
+            "accept",
+            "x-user",
+            "x-user-idx",
+            "user-id",
+            "x-requested-with",
+            "forwarded-by",
+            "host",
+            "",
+            "-",
+            &long,
+        ] {
+            assert!(!managed.covers(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_managed_name_longer_than_the_usual_is_still_covered() {
+        let long = format!("x-{}", "a-".repeat(80));
+        let managed = Managed::new([long.as_str()]);
+
+        assert!(managed.covers(&long.replace('-', "_")));
+    }
+
+    #[test]
+    fn trailers_lose_managed_and_barred_names_only() {
+        let managed = Managed::new(["x-user-id"]);
+        let mut trailers = HeaderMap::new();
+        for name in [
+            "x_user_id",
+            "content-length",
+            "authorization",
+            "grpc-status",
+            "x-checksum",
+        ] {
+            trailers.insert(HeaderName::from_static(name), "1".parse().unwrap());
+        }
+
+        managed.strip_trailers(&mut trailers);
+
+        let mut left: Vec<_> = trailers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["grpc-status", "x-checksum"]);
+    }
+}

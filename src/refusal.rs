@@ -1,0 +1,386 @@
+//! Every way to say no: status, reason code, words for the client, words for the log. One table.
+//!
+//! 401 means "who are you", 403 "not you", 503 "cannot tell". They never mix: each error of each room is named here, and
+//! there is no arm for the rest, so a new way to fail does not compile until somebody has decided what it means.
+//! What a client reads never holds a cause, a token, or anything of another request.
+
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+use crate::body::Body;
+use crate::head::HeadError;
+use crate::headers::HeaderError;
+use crate::limit::TooMany;
+use crate::policy::Denied;
+use crate::route::RouteError;
+use crate::store::StoreError;
+use crate::token::TokenError;
+use crate::upstream::UpstreamError;
+
+/// A request that is not answered by an upstream, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Its head can be read in more than one way.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// It came over a connection that was opened for another host.
+    #[error("the connection was opened for another host")]
+    Misdirected,
+    /// No rule for it.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// It asks to switch protocols and carries a body.
+    #[error("a request to switch protocols must not carry a body")]
+    UpgradeWithBody,
+    /// Its client or user sends too many.
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    /// It carries tokens that contradict each other.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nobody could tell whether its token is good.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy said no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Its user's identity cannot be told to the upstream.
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// Its body is larger than the route allows.
+    #[error(transparent)]
+    Body(#[from] crate::body::BodyTooLarge),
+    /// There is no answer from upstream.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    status: StatusCode,
+    /// Stable, for programs.
+    code: &'static str,
+    /// For people.
+    detail: &'static str,
+}
+
+const fn answer(status: StatusCode, code: &'static str, detail: &'static str) -> Answer {
+    Answer {
+        status,
+        code,
+        detail,
+    }
+}
+
+/// Seconds until a client may try again when the session store or an upstream is away.
+const RETRY_AFTER_OUTAGE: u64 = 1;
+
+impl Refusal {
+    /// The table.
+    fn answer(&self) -> Answer {
+        use StatusCode as S;
+        match self {
+            Self::Head(error) => head(*error),
+            Self::Misdirected => answer(
+                S::MISDIRECTED_REQUEST,
+                "misdirected_request",
+                "This connection was opened for another host. Open a new one.",
+            ),
+            Self::Route(RouteError::NotFound) => answer(
+                S::NOT_FOUND,
+                "route_not_found",
+                "There is nothing at this host and path.",
+            ),
+            Self::Route(RouteError::Method { .. }) => answer(
+                S::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "This path does not take this method.",
+            ),
+            Self::UpgradeWithBody => answer(
+                S::BAD_REQUEST,
+                "bad_request",
+                "A request to switch protocols must not carry a body.",
+            ),
+            Self::TooMany(_) => answer(
+                S::TOO_MANY_REQUESTS,
+                "rate_limited",
+                "Too many requests. Try again later.",
+            ),
+            Self::Token(TokenError::Conflict) => answer(
+                S::UNAUTHORIZED,
+                "token_malformed",
+                "The request carries two different tokens.",
+            ),
+            Self::Token(TokenError::Length | TokenError::Charset)
+            | Self::Denied(Denied::TokenMalformed) => answer(
+                S::UNAUTHORIZED,
+                "token_malformed",
+                "What was sent cannot be a token.",
+            ),
+            Self::Token(TokenError::NoRandomness) => store_unavailable(),
+            Self::Store(error) => store(error),
+            Self::Denied(Denied::TokenMissing) => answer(
+                S::UNAUTHORIZED,
+                "token_missing",
+                "This needs a token, and none was sent.",
+            ),
+            Self::Denied(Denied::TokenInvalid) => answer(
+                S::UNAUTHORIZED,
+                "token_invalid",
+                "The token is unknown, expired or was taken back.",
+            ),
+            Self::Denied(Denied::Unmet(_)) => answer(
+                S::FORBIDDEN,
+                "permission_denied",
+                "The token is good, but it does not allow this.",
+            ),
+            Self::Header(HeaderError::Unencodable | HeaderError::TooLong) => answer(
+                S::INTERNAL_SERVER_ERROR,
+                "identity_unusable",
+                "The session has a value that cannot be passed on.",
+            ),
+            Self::Body(_) | Self::Upstream(UpstreamError::BodyTooLarge) => answer(
+                S::PAYLOAD_TOO_LARGE,
+                "body_too_large",
+                "The request body is larger than this path allows.",
+            ),
+            Self::Upstream(error) => upstream(error),
+        }
+    }
+
+    /// The reason code, for logs and counters.
+    pub fn code(&self) -> &'static str {
+        self.answer().code
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.answer().status
+    }
+
+    /// The response: HTML for a browser that asks for a page, a problem document (RFC 9457) for everybody else.
+    pub fn into_response(self, wants_html: bool, request_id: &HeaderValue) -> Response<Body> {
+        let answer = self.answer();
+        let title = answer.status.canonical_reason().unwrap_or("Refused");
+        let id = request_id.to_str().unwrap_or_default();
+        let (kind, text) = if wants_html {
+            ("text/html; charset=utf-8", page(answer, title, id))
+        } else {
+            ("application/problem+json", problem(answer, title, id))
+        };
+        let mut response = Response::new(Body::text(text));
+        *response.status_mut() = answer.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(HeaderName::from_static("x-request-id"), request_id.clone());
+        self.add_fields(answer, headers);
+        response
+    }
+
+    /// The fields that a status calls for.
+    fn add_fields(&self, answer: Answer, headers: &mut HeaderMap) {
+        match answer.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                headers.insert(
+                    WWW_AUTHENTICATE,
+                    HeaderValue::from_static(challenge(answer)),
+                );
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, RETRY_AFTER_OUTAGE.into());
+            }
+            // Whatever follows on this connection may be the rest of something that was never understood.
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                headers.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        match self {
+            Self::Route(RouteError::Method { allow }) => {
+                let allow: Vec<&str> = allow.iter().map(http::Method::as_str).collect();
+                headers.extend(
+                    HeaderValue::try_from(allow.join(", "))
+                        .ok()
+                        .map(|allow| (ALLOW, allow)),
+                );
+            }
+            // RFC 9110 section 15.5.6 wants the field; which methods the path takes is not known here.
+            Self::Head(HeadError::Method) => {
+                headers.insert(
+                    ALLOW,
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                );
+            }
+            Self::TooMany(TooMany { retry_after }) => {
+                headers.insert(RETRY_AFTER, (retry_after.as_secs() + 1).into());
+            }
+            Self::Head(_)
+            | Self::Misdirected
+            | Self::Route(RouteError::NotFound)
+            | Self::UpgradeWithBody
+            | Self::Token(_)
+            | Self::Store(_)
+            | Self::Denied(_)
+            | Self::Header(_)
+            | Self::Body(_)
+            | Self::Upstream(_) => {}
+        }
+    }
+}
+
+fn head(error: HeadError) -> Answer {
+    use StatusCode as S;
+    match error {
+        HeadError::Method => answer(
+            S::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "CONNECT and TRACE are never let in.",
+        ),
+        HeadError::Host => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "The request must name exactly one valid host.",
+        ),
+        HeadError::Target => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "The request target must be a path that starts with a slash.",
+        ),
+        HeadError::Path => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "The path can be read in more than one way.",
+        ),
+        HeadError::TargetTooLong => answer(
+            S::URI_TOO_LONG,
+            "uri_too_long",
+            "The request target is too long.",
+        ),
+        HeadError::TransferCoding => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "The only transfer coding is chunked, once, without Content-Length.",
+        ),
+        HeadError::Expectation => answer(
+            S::EXPECTATION_FAILED,
+            "expectation_failed",
+            "The only expectation is 100-continue.",
+        ),
+    }
+}
+
+const fn store_unavailable() -> Answer {
+    answer(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "session_store_unavailable",
+        "Whether the token is good cannot be told right now. Try again.",
+    )
+}
+
+fn store(error: &StoreError) -> Answer {
+    match error {
+        StoreError::Deadline
+        | StoreError::Busy
+        | StoreError::Unreachable
+        | StoreError::Failed(_)
+        | StoreError::Mismatch => store_unavailable(),
+        StoreError::Record(_) => answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "session_unreadable",
+            "The session of this token cannot be read.",
+        ),
+    }
+}
+
+fn upstream(error: &UpstreamError) -> Answer {
+    use StatusCode as S;
+    match error {
+        UpstreamError::Connect(_) => answer(
+            S::BAD_GATEWAY,
+            "upstream_unreachable",
+            "The service behind this gateway cannot be reached.",
+        ),
+        UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => answer(
+            S::GATEWAY_TIMEOUT,
+            "upstream_timeout",
+            "The service behind this gateway did not answer in time.",
+        ),
+        UpstreamError::Broken(_) | UpstreamError::WrongUpgrade => answer(
+            S::BAD_GATEWAY,
+            "upstream_broken",
+            "The service behind this gateway gave no usable answer.",
+        ),
+        UpstreamError::BodyTooLarge => answer(
+            S::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "The request body is larger than this path allows.",
+        ),
+        UpstreamError::ClientBody => {
+            answer(S::BAD_REQUEST, "bad_request", "The request body broke off.")
+        }
+    }
+}
+
+/// RFC 6750 section 3.1: no error code where no token was sent.
+fn challenge(answer: Answer) -> &'static str {
+    match answer.code {
+        "token_missing" => "Bearer realm=\"drawbridge\"",
+        "permission_denied" => "Bearer realm=\"drawbridge\", error=\"insufficient_scope\"",
+        _ => "Bearer realm=\"drawbridge\", error=\"invalid_token\"",
+    }
+}
+
+fn problem(answer: Answer, title: &str, id: &str) -> String {
+    let Answer {
+        status,
+        code,
+        detail,
+    } = answer;
+    serde_json::json!({
+        "type": format!("urn:drawbridge:{code}"),
+        "title": title,
+        "status": status.as_u16(),
+        "detail": detail,
+        "code": code,
+        "request_id": id,
+    })
+    .to_string()
+        + "\n"
+}
+
+fn page(answer: Answer, title: &str, id: &str) -> String {
+    let Answer {
+        status,
+        code,
+        detail,
+    } = answer;
+    let number = status.as_u16();
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{number} {title}</title>\n\
+         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem}}\
+         small{{color:#666}}</style>\n<h1>{title}</h1>\n<p>{detail}</p>\n<p><small>{number} {code} · {id}</small></p>\n</html>\n"
+    )
+}
+
+/// Whether this client would rather have a page: it names `text/html`, and not after a JSON type.
+pub fn wants_html(accept: Option<&HeaderValue>) -> bool {
+    let accept = accept
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let mut types = accept
+        .split(',')
+        .filter_map(|part| part.split(';').next())
+        .map(str::trim);
+    types.find(|kind| *kind == "text/html" || kind.ends_with("json")) == Some("text/html")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,216 @@
+use std::time::Duration;
+
+use http::Method;
+use http_body::Body as _;
+
+use super::*;
+use crate::body::BodyTooLarge;
+use crate::session::RecordError;
+
+fn all() -> Vec<(Refusal, u16, &'static str)> {
+    let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    vec![
+        (HeadError::Method.into(), 405, "method_not_allowed"),
+        (HeadError::Host.into(), 400, "bad_request"),
+        (HeadError::Target.into(), 400, "bad_request"),
+        (HeadError::Path.into(), 400, "bad_request"),
+        (HeadError::TargetTooLong.into(), 414, "uri_too_long"),
+        (HeadError::TransferCoding.into(), 400, "bad_request"),
+        (HeadError::Expectation.into(), 417, "expectation_failed"),
+        (Refusal::Misdirected, 421, "misdirected_request"),
+        (RouteError::NotFound.into(), 404, "route_not_found"),
+        (
+            RouteError::Method {
+                allow: vec![Method::GET, Method::PUT],
+            }
+            .into(),
+            405,
+            "method_not_allowed",
+        ),
+        (Refusal::UpgradeWithBody, 400, "bad_request"),
+        (
+            TooMany {
+                retry_after: Duration::from_millis(1500),
+            }
+            .into(),
+            429,
+            "rate_limited",
+        ),
+        (TokenError::Conflict.into(), 401, "token_malformed"),
+        (Denied::TokenMissing.into(), 401, "token_missing"),
+        (Denied::TokenMalformed.into(), 401, "token_malformed"),
+        (Denied::TokenInvalid.into(), 401, "token_invalid"),
+        (
+            StoreError::Deadline.into(),
+            503,
+            "session_store_unavailable",
+        ),
+        (StoreError::Busy.into(), 503, "session_store_unavailable"),
+        (
+            StoreError::Unreachable.into(),
+            503,
+            "session_store_unavailable",
+        ),
+        (
+            StoreError::Failed("NOAUTH".to_owned()).into(),
+            503,
+            "session_store_unavailable",
+        ),
+        (
+            StoreError::Mismatch.into(),
+            503,
+            "session_store_unavailable",
+        ),
+        (
+            StoreError::Record(RecordError::NotJson).into(),
+            503,
+            "session_unreadable",
+        ),
+        (HeaderError::TooLong.into(), 500, "identity_unusable"),
+        (BodyTooLarge.into(), 413, "body_too_large"),
+        (UpstreamError::BodyTooLarge.into(), 413, "body_too_large"),
+        (
+            UpstreamError::Connect(io()).into(),
+            502,
+            "upstream_unreachable",
+        ),
+        (
+            UpstreamError::ConnectTimeout.into(),
+            504,
+            "upstream_timeout",
+        ),
+        (
+            UpstreamError::ResponseTimeout.into(),
+            504,
+            "upstream_timeout",
+        ),
+        (UpstreamError::WrongUpgrade.into(), 502, "upstream_broken"),
+        (UpstreamError::ClientBody.into(), 400, "bad_request"),
+    ]
+}
+
+fn field<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    response
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap())
+}
+
+#[test]
+fn every_refusal_has_its_own_status_and_code() {
+    for (refusal, status, code) in all() {
+        assert_eq!(
+            (refusal.status().as_u16(), refusal.code()),
+            (status, code),
+            "{refusal:?}"
+        );
+    }
+}
+
+#[test]
+fn each_status_comes_with_the_fields_that_it_calls_for() {
+    for (refusal, status, code) in all() {
+        let shown = format!("{refusal:?}");
+
+        let response = refusal.into_response(false, &HeaderValue::from_static("id-1"));
+
+        assert_eq!(
+            field(&response, "content-type"),
+            Some("application/problem+json"),
+            "{shown}"
+        );
+        assert_eq!(
+            field(&response, "cache-control"),
+            Some("no-store"),
+            "{shown}"
+        );
+        assert_eq!(field(&response, "x-request-id"), Some("id-1"), "{shown}");
+        assert_eq!(
+            response.headers().contains_key("www-authenticate"),
+            status == 401 || code == "permission_denied",
+            "{shown}"
+        );
+        assert_eq!(
+            response.headers().contains_key("retry-after"),
+            status == 503 || status == 429,
+            "{shown}"
+        );
+        assert_eq!(
+            response.headers().contains_key("allow"),
+            status == 405,
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn the_challenge_follows_rfc_6750() {
+    let challenge = |denied: Denied| {
+        let response = Refusal::from(denied).into_response(false, &HeaderValue::from_static("1"));
+        field(&response, "www-authenticate").unwrap().to_owned()
+    };
+
+    assert_eq!(
+        challenge(Denied::TokenMissing),
+        "Bearer realm=\"drawbridge\""
+    );
+    assert!(challenge(Denied::TokenInvalid).ends_with("error=\"invalid_token\""));
+    assert!(challenge(Denied::TokenMalformed).ends_with("error=\"invalid_token\""));
+}
+
+#[test]
+fn a_wait_is_told_in_whole_seconds_that_suffice() {
+    let response = Refusal::from(TooMany {
+        retry_after: Duration::from_millis(1500),
+    })
+    .into_response(false, &HeaderValue::from_static("1"));
+
+    assert_eq!(field(&response, "retry-after"), Some("2"));
+}
+
+#[test]
+fn the_body_is_a_problem_document_or_a_page_and_never_holds_a_cause() {
+    for html in [false, true] {
+        let refusal = Refusal::from(StoreError::Failed("NOAUTH at 10.0.0.5".to_owned()));
+
+        let response = refusal.into_response(html, &HeaderValue::from_static("id-1"));
+
+        let length = response.body().size_hint().exact().unwrap();
+        let Body::Text(Some(text)) = response.into_body() else {
+            panic!("not a text")
+        };
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert_eq!(length, text.len() as u64);
+        assert!(
+            text.contains("session_store_unavailable") && text.contains("id-1"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("NOAUTH") && !text.contains("10.0.0.5"),
+            "{text}"
+        );
+        if !html {
+            let problem: serde_json::Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(problem["status"], 503);
+            assert_eq!(problem["type"], "urn:drawbridge:session_store_unavailable");
+        }
+    }
+}
+
+#[test]
+fn a_page_is_for_those_who_ask_for_one() {
+    let cases = [
+        ("text/html,application/xhtml+xml,*/*;q=0.8", true),
+        ("text/html", true),
+        ("*/*", false),
+        ("", false),
+        ("application/json", false),
+        ("application/json, text/html", false),
+        ("application/problem+json, text/html", false),
+    ];
+
+    for (accept, expected) in cases {
+        let accept = HeaderValue::from_static(accept);
+        assert_eq!(wants_html(Some(&accept)), expected, "{accept:?}");
+    }
+}

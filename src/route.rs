@@ -1,0 +1,273 @@
+//! Which rule a request falls under.
+//!
+//! The most specific host pattern that has the path decides, within it the exact path before the longest prefix, and
+//! then the method. A path whose rules do not know the method is refused with 405: falling through to a less specific
+//! path would let a method nobody thought of pass under a rule nobody meant.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use http::{HeaderName, HeaderValue, Method};
+use toml::Spanned;
+
+use crate::config::value::{HostPattern, Rate, TokenSource};
+use crate::config::{self, Config};
+use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
+use crate::policy::Policy;
+use crate::token::{TokenShape, TokenSources};
+use crate::upstream::{UpstreamId, Upstreams};
+
+/// One rule, ready to run.
+#[derive(Debug)]
+pub struct Route {
+    /// Its place in `gateway.toml`, from 0.
+    pub number: usize,
+    /// Its name in logs.
+    pub name: Arc<str>,
+    /// Which methods it takes; empty means all.
+    pub methods: Vec<Method>,
+    /// Where its tokens are.
+    pub tokens: TokenSources,
+    /// Who may pass.
+    pub policy: Policy,
+    /// What is stripped and written.
+    pub headers: HeaderPlan,
+    /// Where it goes.
+    pub upstream: UpstreamId,
+    /// Largest request body in bytes.
+    pub max_body: u64,
+    /// Protocols that may be upgraded to, in lower case.
+    pub upgrades: Vec<String>,
+    /// Rate for one client.
+    pub per_client: Option<Rate>,
+    /// Rate for one user.
+    pub per_user: Option<Rate>,
+}
+
+/// No rule for a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// No rule has this host and path. 404.
+    #[error("no route for this host and path")]
+    NotFound,
+    /// The rules of this path do not know the method. 405.
+    #[error("the route does not take this method")]
+    Method {
+        /// The methods that they know.
+        allow: Vec<Method>,
+    },
+}
+
+type Map<T> = HashMap<String, T, RandomState>;
+
+/// All rules.
+#[derive(Debug, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    exact: Map<Paths>,
+    below: Map<Paths>,
+    any: Paths,
+}
+
+/// The paths of one host pattern; each leads to the rules that have it, by number.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: Map<Vec<usize>>,
+    /// Without a slash at the end; the root is the empty text.
+    prefix: Map<Vec<usize>>,
+}
+
+impl Routes {
+    /// Compiles the rules of a configuration that has passed `config::check`.
+    pub fn build(config: &Config, upstreams: &Upstreams) -> Self {
+        let plans = config
+            .routes
+            .iter()
+            .filter_map(|route| route.get_ref().headers.as_ref());
+        let names = plans
+            .chain([&config.identity.headers])
+            .flat_map(|plan| plan.keys())
+            .map(|name| name.as_str());
+        let shared = Shared {
+            managed: Arc::new(Managed::new(names)),
+            forwarded: Arc::new(ForwardedPlan::new(&config.forwarded)),
+            config,
+        };
+        let mut routes = Self::default();
+        for (number, route) in config.routes.iter().enumerate() {
+            let route = route.get_ref();
+            // A route without a path or with an unknown upstream does not pass `config::check`.
+            if let Some(upstream) = upstreams.id(route.upstream.get_ref()) {
+                routes.place(number, route);
+                routes.routes.push(shared.compile(number, route, upstream));
+            }
+        }
+        routes
+    }
+
+    fn place(&mut self, number: usize, route: &config::Route) {
+        let paths = match route.host.as_ref().map(Spanned::get_ref) {
+            Some(HostPattern::Exact(name)) => self.exact.entry(name.clone()).or_default(),
+            Some(HostPattern::Below(name)) => self.below.entry(name.clone()).or_default(),
+            None => &mut self.any,
+        };
+        if let Some(path) = &route.exact {
+            paths
+                .exact
+                .entry(path.get_ref().as_str().to_owned())
+                .or_default()
+                .push(number);
+        }
+        if let Some(prefix) = &route.prefix {
+            paths
+                .prefix
+                .entry(trimmed(prefix.get_ref().as_str()).to_owned())
+                .or_default()
+                .push(number);
+        }
+    }
+
+    /// The rule for a request. `host` and `path` are in their one form.
+    ///
+    /// # Errors
+    /// [`RouteError`].
+    pub fn find(&self, host: &str, path: &str, method: &Method) -> Result<&Route, RouteError> {
+        let below = host
+            .split_once('.')
+            .and_then(|(_, rest)| self.below.get(rest));
+        let candidates = [self.exact.get(host), below, Some(&self.any)];
+        let numbers = candidates
+            .into_iter()
+            .flatten()
+            .find_map(|paths| paths.find(path))
+            .ok_or(RouteError::NotFound)?;
+        let routes = || numbers.iter().filter_map(|number| self.routes.get(*number));
+        let takes = |method: &Method| {
+            routes().find(|route| route.methods.is_empty() || route.methods.contains(method))
+        };
+        // HEAD is GET without the body (RFC 9110 section 9.3.2), so a rule for GET covers it.
+        let found = takes(method).or_else(|| {
+            if *method == Method::HEAD {
+                takes(&Method::GET)
+            } else {
+                None
+            }
+        });
+        found.ok_or_else(|| RouteError::Method {
+            allow: routes().flat_map(|route| route.methods.clone()).collect(),
+        })
+    }
+
+    /// All rules, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.routes.iter()
+    }
+}
+
+impl Paths {
+    fn find(&self, path: &str) -> Option<&Vec<usize>> {
+        if let Some(found) = self.exact.get(path) {
+            return Some(found);
+        }
+        if self.prefix.is_empty() {
+            return None;
+        }
+        let mut prefix = trimmed(path);
+        loop {
+            if let Some(found) = self.prefix.get(prefix) {
+                return Some(found);
+            }
+            prefix = prefix.rsplit_once('/')?.0;
+        }
+    }
+}
+
+/// Without the slash at its end, so that `/admin` and `/admin/` are one prefix.
+fn trimmed(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+/// What all routes share while they are compiled.
+struct Shared<'a> {
+    managed: Arc<Managed>,
+    forwarded: Arc<ForwardedPlan>,
+    config: &'a Config,
+}
+
+impl Shared<'_> {
+    fn compile(&self, number: usize, route: &config::Route, upstream: UpstreamId) -> Route {
+        let sources: &[TokenSource] = route
+            .tokens
+            .as_deref()
+            .unwrap_or(&self.config.tokens.sources);
+        let tokens = TokenSources::new(sources, TokenShape::new(&self.config.tokens));
+        let name: Arc<str> = route.label().into();
+        Route {
+            number,
+            methods: route
+                .methods
+                .iter()
+                .map(|method| method.get().clone())
+                .collect(),
+            policy: Policy::new(route.auth, &route.require),
+            headers: self.header_plan(route, &tokens, &name),
+            tokens,
+            name,
+            upstream,
+            max_body: route.max_body.get(),
+            upgrades: route
+                .upgrades
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect(),
+            per_client: route.limit.per_client,
+            per_user: route.limit.per_user,
+        }
+    }
+
+    fn header_plan(&self, route: &config::Route, tokens: &TokenSources, name: &str) -> HeaderPlan {
+        let own = route.headers.as_ref();
+        let mut fields: Vec<_> = own
+            .unwrap_or(&self.config.identity.headers)
+            .iter()
+            .collect();
+        fields.sort_by_key(|(name, _)| name.as_str());
+        let managed = Arc::clone(&self.managed);
+        HeaderPlan {
+            fields: fields
+                .into_iter()
+                .map(|(name, field)| (header(name), *field))
+                .collect(),
+            managed: Arc::clone(&self.managed),
+            hidden: (!route.forward_token).then(|| tokens.clone()),
+            forwarded: Arc::clone(&self.forwarded),
+            rewrite: rewrite(route),
+            encoding: self.config.identity.encoding,
+            max_value: self.config.identity.max_value.as_usize(),
+            timeouts: route.timeouts,
+            route: percent_encoded(name),
+            trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
+        }
+    }
+}
+
+fn header(name: &config::value::HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes())
+        .expect("checked when the configuration was read")
+}
+
+fn rewrite(route: &config::Route) -> Option<Rewrite> {
+    let from = trimmed(route.prefix.as_ref()?.get_ref().as_str()).to_owned();
+    let to = match &route.replace_prefix {
+        Some(to) => trimmed(to.get_ref().as_str()).to_owned(),
+        None if route.strip_prefix => String::new(),
+        None => return None,
+    };
+    let shown = if from.is_empty() { "/" } else { from.as_str() };
+    let prefix = HeaderValue::from_str(shown).expect("paths in the configuration are plain ASCII");
+    Some(Rewrite { from, to, prefix })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! Sessions in Redis or Valkey, through fred. Only the files of this folder name it.
+//!
+//! Every worker has a connection of its own, and a watchdog that asks it for a sign of life. fred keeps the order of
+//! answers and reconnects; what it does not do is done here: a bound on look-ups under way, not asking a server that is
+//! known to be gone, noticing one that is frozen, and refusing an answer that does not fit its question.
+
+mod failure;
+mod link;
+mod master;
+mod setup;
+mod tls;
+mod watchdog;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use fred::interfaces::{ClientLike, KeysInterface};
+use fred::types::config::Options;
+use fred::types::{Expiration, Key, Value};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use crate::config;
+use crate::session::{RecordFormat, Session};
+use crate::token::Token;
+
+use self::failure::failed;
+use self::link::Link;
+use self::setup::Setup;
+use super::key::{KeyFormat, belongs};
+use super::{StoreError, now};
+
+/// Between two looks at a connection that is being made for the first time.
+const SETTLE_STEP: Duration = Duration::from_millis(5);
+
+/// One worker's connection.
+#[derive(Debug)]
+pub struct RedisStore {
+    link: Arc<Link>,
+    watchdog: JoinHandle<()>,
+    format: RecordFormat,
+    keys: KeyFormat,
+    deadline: Duration,
+    in_flight: AtomicU32,
+    max_in_flight: u32,
+}
+
+impl RedisStore {
+    /// Starts to connect, on the runtime this is called on, and does not wait for it.
+    ///
+    /// # Errors
+    /// If the URL or `tls_ca` cannot be used.
+    pub fn connect(config: &config::Store, at_rest: config::AtRest) -> Result<Self, StoreError> {
+        let setup = Setup::new(config).map_err(StoreError::Failed)?;
+        let link = Arc::new(Link::default());
+        Ok(Self {
+            watchdog: tokio::spawn(watchdog::run(setup, Arc::clone(&link))),
+            link,
+            format: RecordFormat::new(config),
+            keys: KeyFormat::new(&config.key, at_rest),
+            deadline: config.lookup_deadline.get(),
+            in_flight: AtomicU32::new(0),
+            max_in_flight: config.max_in_flight,
+        })
+    }
+
+    /// See [`super::SessionStore::settle`].
+    pub async fn settle(&self, patience: Duration) {
+        let reachable = async {
+            while self.link.client().is_err() {
+                sleep(SETTLE_STEP).await;
+            }
+        };
+        // Not there in time: look-ups say so, and the watchdog goes on trying.
+        timeout(patience, reachable).await.ok();
+    }
+
+    /// See [`super::SessionStore::find`].
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
+        let client = self.link.client()?;
+        let _place = self.enter()?;
+        let key = Key::from(self.keys.of(token));
+        let pipeline = client.pipeline();
+        pipeline.get::<(), _>(key.clone()).await.map_err(failed)?;
+        pipeline.pttl::<(), _>(key).await.map_err(failed)?;
+        let answer = pipeline.all::<Value>().await.map_err(failed)?;
+        self.read(answer, token).inspect_err(|error| {
+            if matches!(error, StoreError::Mismatch) {
+                self.link.distrust();
+            }
+        })
+    }
+
+    /// The session in the answers to GET and PTTL.
+    fn read(&self, answer: Value, token: &Token) -> Result<Option<Session>, StoreError> {
+        let Value::Array(parts) = answer else {
+            return Err(StoreError::Mismatch);
+        };
+        let Ok([value, Value::Integer(left)]) = <[Value; 2]>::try_from(parts) else {
+            return Err(StoreError::Mismatch);
+        };
+        if value.is_null() {
+            return Ok(None);
+        }
+        let record = value.as_bytes().ok_or(StoreError::Mismatch)?;
+        let record = self.format.decode(record)?;
+        if !belongs(&record, token) {
+            return Err(StoreError::Mismatch);
+        }
+        let mut session = record.session;
+        let now = now();
+        // -1: the key has no end. -2: it ended between the two commands.
+        if left != -1 {
+            let end = now.saturating_add(u64::try_from(left).unwrap_or(0));
+            session.expires_at = Some(session.expires_at.map_or(end, |own| own.min(end)));
+        }
+        Ok(session.is_live(now).then_some(session))
+    }
+
+    /// See [`super::SessionStore::create`].
+    ///
+    /// # Errors
+    /// If it could not be kept, or nobody knows.
+    pub async fn create(&self, token: &Token, session: &Session) -> Result<(), StoreError> {
+        let client = self.link.client()?;
+        let _place = self.enter()?;
+        let record = self.format.encode(session, &token.sha256_hex())?;
+        let end = session
+            .expires_at
+            .map(|end| Expiration::PXAT(i64::try_from(end).unwrap_or(i64::MAX)));
+        client
+            .with_options(&self.once())
+            .set(self.keys.of(token), record.as_slice(), end, None, false)
+            .await
+            .map_err(failed)
+    }
+
+    /// See [`super::SessionStore::remove`].
+    ///
+    /// # Errors
+    /// If nobody knows whether it was ended.
+    pub async fn remove(&self, token: &Token) -> Result<bool, StoreError> {
+        let client = self.link.client()?;
+        let _place = self.enter()?;
+        let answer = client
+            .with_options(&self.once())
+            .del::<Value, _>(self.keys.of(token))
+            .await
+            .map_err(failed)?;
+        if let Value::Integer(count @ (0 | 1)) = answer {
+            return Ok(count == 1);
+        }
+        self.link.distrust();
+        Err(StoreError::Mismatch)
+    }
+
+    /// A write is sent once: sent again on a new connection, a SET could bring back a session that was ended in between.
+    fn once(&self) -> Options {
+        Options {
+            max_attempts: Some(1),
+            timeout: Some(self.deadline),
+            ..Options::default()
+        }
+    }
+
+    fn enter(&self) -> Result<Place<'_>, StoreError> {
+        let place = Place(&self.in_flight);
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) >= self.max_in_flight {
+            return Err(StoreError::Busy);
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.watchdog.abort();
+        self.link.close();
+    }
+}
+
+/// One of the look-ups under way; given back when it is over, also when its caller went away.
+struct Place<'a>(&'a AtomicU32);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

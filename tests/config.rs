@@ -1,0 +1,12 @@
+//! `gateway.toml`: what it may say, and what is said about it when it is wrong.
+
+#[path = "config/check.rs"]
+mod check;
+#[path = "config/load.rs"]
+mod load;
+#[path = "config/overlap.rs"]
+mod overlap;
+#[path = "config/shipped.rs"]
+mod shipped;
+#[path = "config/support.rs"]
+mod support;

@@ -1,0 +1,19 @@
+//! The store's contract, kept by every backend against real servers, and what happens when those fail.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should stop"
+)]
+
+#[path = "support/redis.rs"]
+mod redis;
+
+#[path = "store/bench.rs"]
+mod bench;
+#[path = "store/contract.rs"]
+mod contract;
+#[path = "store/embedded.rs"]
+mod embedded;
+#[path = "store/faults.rs"]
+mod faults;
