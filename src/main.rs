@@ -86,6 +86,9 @@ struct Demo {
     listen: SocketAddr,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match answer(Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,

@@ -44,7 +44,7 @@ pub(super) fn config(listeners: &str, rest: &str) -> Config {
     let text = format!(
         "listeners = [{listeners}]\nroutes = []\nupstreams = {{}}\nstore = {{ embedded = \"x\" }}\n{rest}"
     );
-    load::parse(&text).unwrap()
+    load::parse(&text, std::path::Path::new("")).unwrap()
 }
 
 pub(super) struct Running {
