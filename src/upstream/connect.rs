@@ -1,8 +1,16 @@
-//! The way to an endpoint.
+//! A new connection to an endpoint, up to the point where it can be asked.
 
 use std::io;
 
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::rt::{Read, Write};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+
+use crate::body::Body;
+
+/// Largest head of an answer, and how much of an answer is read at a time at most.
+const MAX_BUFFER: usize = 64 << 10;
 
 /// Dials; a name with several addresses is tried address by address.
 ///
@@ -13,4 +21,25 @@ pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
     // A request is written in one piece; waiting for more would only delay it.
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// Starts HTTP/1.1 on it. The task that drives the connection ends when the sender is dropped or the upstream closes.
+///
+/// # Errors
+/// None in practice: HTTP/1.1 has no handshake on the wire.
+pub(super) async fn speak<T>(io: T) -> Result<SendRequest<Body>, hyper::Error>
+where
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    TokioIo<T>: Read + Write,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(MAX_BUFFER)
+        .handshake(TokioIo::new(io))
+        .await?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to an upstream ended");
+        }
+    });
+    Ok(sender)
 }

@@ -7,7 +7,6 @@ mod connect;
 mod pool;
 mod tls;
 mod upgrade;
-mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +29,7 @@ use toml::Spanned;
 
 use self::pool::{Connection, Pool};
 use self::tls::{Tls, Trust};
-use self::upgrade::{Sides, Tunnels};
-use self::wire::{Io, Wire};
+use self::upgrade::Tunnels;
 use crate::body::{Body, BodyTooLarge, ClientGone, Progress};
 use crate::config::fault::Fault;
 use crate::config::value::Origin;
@@ -189,7 +187,7 @@ impl Upstream {
         parts.version = Version::HTTP_11;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             let response = Response::from_parts(parts, Body::Empty);
-            return self.switch(connection, response, upgrade, timeouts);
+            return self.switch(response, upgrade, timeouts);
         }
         let idle = timeouts.idle.get();
         let mut taken = Some((incoming, connection));
@@ -272,10 +270,10 @@ impl Upstream {
         let progress = request.body().progress();
         let wait = timeouts.response.get();
         let sent = deadline::after(wait);
-        let Connection { wire, timer, .. } = &mut connection;
-        let mut answer = pin!(wire.sender.try_send_request(request));
+        let timer = &mut connection.timer;
+        let mut answer = pin!(connection.sender.try_send_request(request));
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(answered) = wire.poll(cx, |own| answer.as_mut().poll(own)) {
+            if let Poll::Ready(answered) = answer.as_mut().poll(cx) {
                 return Poll::Ready(Some(answered));
             }
             loop {
@@ -299,7 +297,6 @@ impl Upstream {
 
     fn switch(
         &self,
-        connection: Connection,
         mut response: Response<Body>,
         upgrade: Option<ClientUpgrade>,
         timeouts: Timeouts,
@@ -308,12 +305,8 @@ impl Upstream {
             .filter(|asked| upgrade::switches_to(response.headers(), &asked.protocol))
             .ok_or(UpstreamError::WrongUpgrade)?;
         let upstream = hyper::upgrade::on(&mut response);
-        let sides = Sides {
-            client: upgrade.client,
-            upstream,
-            wire: connection.wire,
-        };
-        self.tunnels.open(sides, timeouts.idle.get());
+        self.tunnels
+            .open(upgrade.client, upstream, timeouts.idle.get());
         Ok(response)
     }
 }
@@ -364,17 +357,19 @@ impl Endpoint {
     async fn connect(&self, timeouts: Timeouts) -> Result<Connection, UpstreamError> {
         let connecting = async {
             let stream = connect::dial(&self.host, self.port).await?;
-            let io = match &self.tls {
-                None => Io::Plain(stream),
-                Some(tls) => Io::Encrypted(Box::new(tls.connect(stream).await?)),
-            };
-            Wire::new(io).await.map_err(io::Error::other)
+            match &self.tls {
+                None => connect::speak(stream).await.map_err(io::Error::other),
+                Some(tls) => {
+                    let stream = tls.connect(stream).await?;
+                    connect::speak(stream).await.map_err(io::Error::other)
+                }
+            }
         };
-        let wire = tokio::time::timeout(timeouts.connect.get(), connecting)
+        let sender = tokio::time::timeout(timeouts.connect.get(), connecting)
             .await
             .map_err(|_| UpstreamError::ConnectTimeout)?
             .map_err(UpstreamError::Connect)?;
-        Ok(Connection::new(wire, &self.pool))
+        Ok(Connection::new(sender, &self.pool))
     }
 }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::wire::Wire;
 use crate::body::{Body, BodyError};
 use crate::deadline::{self, LazyTimer};
 
@@ -27,7 +27,7 @@ pub(super) struct Pool {
 /// One connection: asked once at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) wire: Wire,
+    pub(super) sender: SendRequest<Body>,
     /// Lives as long as the connection, so that a request does not have to arm a new one.
     pub(super) timer: LazyTimer,
     idle_since: Instant,
@@ -46,13 +46,13 @@ impl Pool {
     /// The connection used last: it is the one least likely to be closed, and lets the others grow old.
     pub(super) fn take(&self) -> Option<Connection> {
         let mut idle = self.idle.lock();
-        while let Some(mut connection) = idle.pop_back() {
+        while let Some(connection) = idle.pop_back() {
             if connection.idle_since.elapsed() >= self.max_age {
                 // All others are older still.
                 idle.clear();
                 return None;
             }
-            if connection.wire.is_usable() {
+            if connection.is_usable() {
                 return Some(connection);
             }
         }
@@ -60,7 +60,7 @@ impl Pool {
     }
 
     fn put(&self, mut connection: Connection) {
-        if !connection.wire.is_usable() {
+        if !connection.is_usable() {
             return;
         }
         let now = Instant::now();
@@ -80,13 +80,18 @@ impl Pool {
 
 impl Connection {
     /// A new one that will go to `home` once its answer has been read.
-    pub(super) fn new(wire: Wire, home: &Arc<Pool>) -> Self {
+    pub(super) fn new(sender: SendRequest<Body>, home: &Arc<Pool>) -> Self {
         Self {
-            wire,
+            sender,
             timer: LazyTimer::default(),
             idle_since: Instant::now(),
             home: Arc::clone(home),
         }
+    }
+
+    /// Not closed, and not busy sending the rest of a request that was answered early.
+    fn is_usable(&self) -> bool {
+        self.sender.is_ready() && !self.sender.is_closed()
     }
 
     fn go_home(self) {
@@ -104,7 +109,7 @@ impl Connection {
 pub(super) fn body(
     cx: &mut Context<'_>,
     mut incoming: Incoming,
-    mut connection: Connection,
+    connection: Connection,
     idle: Duration,
 ) -> Result<Body, hyper::Error> {
     if incoming.is_end_stream() {
@@ -112,10 +117,7 @@ pub(super) fn body(
         return Ok(Body::Empty);
     }
     let mut first = None;
-    let polled = connection
-        .wire
-        .poll(cx, |own| Pin::new(&mut incoming).poll_frame(own));
-    if let Poll::Ready(polled) = polled {
+    if let Poll::Ready(polled) = Pin::new(&mut incoming).poll_frame(cx) {
         let Some(frame) = polled.transpose()? else {
             connection.go_home();
             return Ok(Body::Empty);
@@ -162,17 +164,13 @@ impl Answer {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        let Some(connection) = &mut self.connection else {
-            return Poll::Ready(None);
-        };
-        let incoming = &mut self.incoming;
-        if let Poll::Ready(polled) = connection
-            .wire
-            .poll(cx, |own| Pin::new(&mut *incoming).poll_frame(own))
-        {
+        if let Poll::Ready(polled) = Pin::new(&mut self.incoming).poll_frame(cx) {
             self.stalls_at = None;
             return Poll::Ready(polled.map(|frame| frame.map_err(BodyError::from)));
         }
+        let Some(connection) = &mut self.connection else {
+            return Poll::Pending;
+        };
         let idle = self.idle;
         let stalls_at = *self.stalls_at.get_or_insert_with(|| deadline::after(idle));
         ready!(connection.timer.poll(cx, stalls_at));

@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::wire::Wire;
 use crate::deadline::{self, LazyTimer};
 
 /// The open tunnels of one upstream. Dropped, it closes them.
@@ -26,11 +25,11 @@ pub(super) struct Tunnels {
 
 impl Tunnels {
     /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte.
-    pub(super) fn open(&self, sides: Sides, idle: Duration) {
+    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
         let mut open = self.open.lock();
         while open.try_join_next().is_some() {}
         open.spawn(async move {
-            if let Err(error) = relay(sides, idle).await {
+            if let Err(error) = relay(client, upstream, idle).await {
                 tracing::debug!(%error, "an upgraded connection broke off");
             }
         });
@@ -49,22 +48,8 @@ pub(super) fn switches_to(headers: &HeaderMap, protocol: &str) -> bool {
         .eq_ignore_ascii_case(protocol.as_bytes())
 }
 
-/// The two ends of a tunnel in the making.
-pub(super) struct Sides {
-    pub(super) client: OnUpgrade,
-    pub(super) upstream: OnUpgrade,
-    /// The connection that the upstream's end comes from.
-    pub(super) wire: Wire,
-}
-
-async fn relay(sides: Sides, idle: Duration) -> io::Result<()> {
-    let Sides {
-        client,
-        upstream,
-        mut wire,
-    } = sides;
+async fn relay(client: OnUpgrade, upstream: OnUpgrade, idle: Duration) -> io::Result<()> {
     let traffic = Arc::new(Traffic::new());
-    std::future::poll_fn(|cx| wire.poll_end(cx)).await;
     let upstream = upstream.await.map_err(io::Error::other)?;
     let mut upstream = Watched::new(upstream, &traffic);
     let client = client.await.map_err(io::Error::other)?;
