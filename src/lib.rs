@@ -42,6 +42,7 @@ pub mod request_id;
 pub mod route;
 pub mod server;
 pub mod session;
+pub mod socket;
 pub mod store;
 pub mod token;
 pub mod upstream;

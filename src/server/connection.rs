@@ -21,7 +21,9 @@ use super::drain::Watch;
 use super::tls::Tls;
 use crate::body::Body;
 use crate::config::Limits;
+use crate::deadline::ConnectionTimer;
 use crate::peer::Peer;
+use crate::socket::Socket;
 
 /// HTTP/2 windows: what one stream, and one connection, may send unasked.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -50,7 +52,6 @@ impl Speech {
         let max_head = limits.max_head.as_usize().max(MIN_BUFFER);
         let mut plain = http1::Builder::new();
         plain
-            .timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout.get())
             .max_buf_size(max_head)
             .max_header_size(max_head);
@@ -87,10 +88,9 @@ pub(super) async fn serve<H: Handler>(
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    // An answer is written in one piece; waiting for more would only delay it.
-    if stream.set_nodelay(true).is_err() {
+    let Ok(stream) = Socket::new(stream) else {
         return;
-    }
+    };
     let Some(tls) = tls else {
         let peer = Peer::new(address, local, None);
         let service = service(handler, peer);
@@ -138,6 +138,8 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
 {
     let io = TokioIo::new(stream);
+    let mut builder = builder.clone();
+    builder.timer(ConnectionTimer::default());
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
     drive(
         connection,

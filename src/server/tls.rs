@@ -15,7 +15,6 @@ use rustls::server::{
 };
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use toml::Spanned;
@@ -23,6 +22,7 @@ use toml::Spanned;
 use crate::config::fault::Fault;
 use crate::config::{Alpn, Certificate, ClientAuth, ListenerTls, TlsVersion};
 use crate::peer::{HostScope, TlsPeer};
+use crate::socket::Socket;
 
 /// TLS 1.2 sessions remembered for clients that take no tickets.
 const MAX_SESSIONS: usize = 4096;
@@ -48,7 +48,7 @@ impl fmt::Debug for Tls {
 
 /// A finished handshake.
 pub(super) struct Accepted {
-    pub(super) stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<Socket>,
     pub(super) peer: TlsPeer,
     /// Whether HTTP/2 was agreed on; HTTP/1.1 otherwise.
     pub(super) h2: bool,
@@ -100,7 +100,7 @@ impl Tls {
     ///
     /// # Errors
     /// If the client breaks off, speaks something else, or does not show the certificate it must show.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: Socket) -> io::Result<Accepted> {
         let stream = self.acceptor.accept(stream).await?;
         let (_, session) = stream.get_ref();
         let server_name = session

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use crate::body::Body;
+use crate::socket::Socket;
 
 /// Largest head of an answer, and how much of an answer is read at a time at most.
 const MAX_BUFFER: usize = 64 << 10;
@@ -16,11 +17,8 @@ const MAX_BUFFER: usize = 64 << 10;
 ///
 /// # Errors
 /// If the name has no address, or no address accepts.
-pub(super) async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    // A request is written in one piece; waiting for more would only delay it.
-    stream.set_nodelay(true)?;
-    Ok(stream)
+pub(super) async fn dial(host: &str, port: u16) -> io::Result<Socket> {
+    Socket::new(TcpStream::connect((host, port)).await?)
 }
 
 /// Starts HTTP/1.1 on it. The task that drives the connection ends when the sender is dropped or the upstream closes.

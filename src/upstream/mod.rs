@@ -182,7 +182,8 @@ impl Upstream {
         timeouts: Timeouts,
     ) -> Result<Response<Body>, UpstreamError> {
         frame(&mut request);
-        let (connection, response) = self.exchange(request, timeouts).await?;
+        let mut unsent = Some(request);
+        let (connection, response) = self.exchange(&mut unsent, timeouts).await?;
         let (mut parts, incoming) = response.into_parts();
         parts.version = Version::HTTP_11;
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -200,29 +201,30 @@ impl Upstream {
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Gets the head of an answer from the first endpoint that can be reached.
+    /// Gets the head of an answer from the first endpoint that can be reached. The request is large, so it stays where
+    /// it is until it is sent.
     async fn exchange(
         &self,
-        mut request: Request<Body>,
+        unsent: &mut Option<Request<Body>>,
         timeouts: Timeouts,
     ) -> Result<(Connection, Response<Incoming>), UpstreamError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let endpoint = self.endpoint(turn)?;
         if let Some(pooled) = endpoint.pool.take() {
-            match self.ask(endpoint, pooled, request, timeouts).await? {
+            match self.ask(endpoint, pooled, unsent, timeouts).await? {
                 Asked::Answered(connection, response) => return Ok((connection, response)),
                 // It was closed while idle; what else is idle there is likely to be closed, too.
-                Asked::Unsent(_, unsent) => request = unsent,
+                Asked::Unsent(_) => {}
             }
         }
         // Rare, and large: kept out of the future that every request carries.
-        Box::pin(self.exchange_anew(turn, request, timeouts)).await
+        Box::pin(self.exchange_anew(turn, unsent, timeouts)).await
     }
 
     async fn exchange_anew(
         &self,
         turn: usize,
-        mut request: Request<Body>,
+        unsent: &mut Option<Request<Body>>,
         timeouts: Timeouts,
     ) -> Result<(Connection, Response<Incoming>), UpstreamError> {
         let tries = self.endpoints.len().min(MAX_TRIES);
@@ -238,10 +240,10 @@ impl Upstream {
                 }
                 Err(error) => return Err(error),
             };
-            match self.ask(endpoint, connection, request, timeouts).await? {
+            match self.ask(endpoint, connection, unsent, timeouts).await? {
                 Asked::Answered(connection, response) => return Ok((connection, response)),
-                Asked::Unsent(_, unsent) if tried < tries => request = unsent,
-                Asked::Unsent(error, _) => return Err(UpstreamError::Broken(error)),
+                Asked::Unsent(_) if tried < tries => {}
+                Asked::Unsent(error) => return Err(UpstreamError::Broken(error)),
             }
         }
     }
@@ -259,9 +261,12 @@ impl Upstream {
         &self,
         endpoint: &Endpoint,
         mut connection: Connection,
-        mut request: Request<Body>,
+        unsent: &mut Option<Request<Body>>,
         timeouts: Timeouts,
     ) -> Result<Asked, UpstreamError> {
+        let mut request = unsent
+            .take()
+            .expect("it comes back whenever it was not sent");
         if matches!(self.host, HostHeader::Endpoint) {
             request
                 .headers_mut()
@@ -289,7 +294,10 @@ impl Upstream {
         match answered {
             Ok(response) => Ok(Asked::Answered(connection, response)),
             Err(mut failed) => match failed.take_message() {
-                Some(unsent) => Ok(Asked::Unsent(failed.into_error(), unsent)),
+                Some(request) => {
+                    *unsent = Some(request);
+                    Ok(Asked::Unsent(failed.into_error()))
+                }
                 None => Err(whose_fault(failed.into_error())),
             },
         }
@@ -316,7 +324,7 @@ enum Asked {
     /// The head of an answer.
     Answered(Connection, Response<Incoming>),
     /// The connection was closed before a byte of the request was written.
-    Unsent(hyper::Error, Request<Body>),
+    Unsent(hyper::Error),
 }
 
 impl Endpoint {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::UpstreamTls;
 use crate::config::fault::Fault;
+use crate::socket::Socket;
 
 /// What an upstream's certificates are checked against; shared by its endpoints.
 #[derive(Clone)]
@@ -67,7 +67,7 @@ impl Tls {
     ///
     /// # Errors
     /// If it breaks off, or if the certificate is not one to trust.
-    pub(super) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn connect(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         self.connector.connect(self.name.clone(), stream).await
     }
 }

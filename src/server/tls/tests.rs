@@ -1,6 +1,7 @@
 //! Real handshakes, with certificates made on the spot.
 
 use std::path::PathBuf;
+use tokio::net::TcpStream;
 
 use http::Request;
 use hyper::client::conn::{http1, http2};
