@@ -225,11 +225,12 @@ fn client_upgrade(route: &Route, parts: &mut Parts) -> Result<Option<ClientUpgra
 /// Outages are for the operator; everything else is the client's own doing and belongs into the access log.
 fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
     let code = refusal.code();
+    let id = id.to_str().unwrap_or_default();
     match refusal {
         Refusal::Store(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
             let error: &dyn std::error::Error = refusal;
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::debug!(?id, code, %refusal, cause, "a request could not be served");
+            tracing::debug!(id, code, %refusal, cause, "a request could not be served");
         }
         Refusal::Head(_)
         | Refusal::Misdirected
@@ -238,7 +239,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         | Refusal::TooMany(_)
         | Refusal::Token(_)
         | Refusal::Denied(_)
-        | Refusal::Body(_) => tracing::trace!(?id, code, %refusal, "refused"),
+        | Refusal::Body(_) => tracing::trace!(id, code, %refusal, "refused"),
     }
 }
 

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The test command of the README: installs what is missing, then formats, lints, builds and tests everything.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
+    cat <<'HELP'
+usage: bash tests/run.sh [--quick]
+
+Installs what the tests need (redis-server, curl, cargo-nextest), then checks format, lints and dependencies, and runs
+every test. Takes about 10 minutes the first time on two cores, most of it compiling.
+
+  --quick   only the tests: no format, lint and dependency checks, and nothing is installed
+HELP
+    exit 0
+fi
+
+section() { printf '\n== %s\n' "$*"; }
+fail() { printf '\ntests/run.sh: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else fail "needs root to run: $*"; fi
+}
+
+install_missing() {
+    local missing=()
+    have redis-server || missing+=(redis)
+    have curl || missing+=(curl)
+    have cc || missing+=(cc)
+    [ ${#missing[@]} -eq 0 ] && return
+    if have apt-get; then
+        local packages=()
+        for name in "${missing[@]}"; do
+            case "$name" in
+                redis) packages+=(redis-server) ;;
+                cc) packages+=(build-essential) ;;
+                *) packages+=("$name") ;;
+            esac
+        done
+        as_root apt-get update -qq
+        # Debian starts a Redis of its own after the install; the tests start theirs on free ports.
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+    elif have brew; then
+        for name in "${missing[@]}"; do
+            [ "$name" = cc ] && fail "no C compiler; run: xcode-select --install"
+            brew install --quiet "$name"
+        done
+    else
+        fail "please install: ${missing[*]}"
+    fi
+}
+
+install_nextest() {
+    cargo nextest --version >/dev/null 2>&1 && return
+    echo "cargo-nextest is missing; building it takes a few minutes"
+    cargo install --locked cargo-nextest
+}
+
+absent() {
+    # A second provider of cryptography would make rustls choose at run time, which panics.
+    if cargo tree --locked -e normal,build -i "$1" >/dev/null 2>&1; then
+        cargo tree --locked -e normal,build -i "$1"
+        fail "$1 must not be a dependency"
+    fi
+}
+
+if [ "${1:-}" != "--quick" ]; then
+    section "What the tests need"
+    install_missing
+    install_nextest
+    redis-server --version
+
+    section "Format"
+    cargo fmt --check || fail "run: cargo fmt"
+
+    section "Lints"
+    cargo clippy --all-targets --locked -- -D warnings
+
+    section "Dependencies"
+    absent ring
+    absent openssl-sys
+    echo "one provider of cryptography: aws-lc-rs"
+fi
+
+section "Tests"
+export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
+# Files: a cluster and its clients on one machine need more than the usual 1,024.
+ulimit -n 8192 2>/dev/null || true
+cargo nextest run --locked
