@@ -426,7 +426,7 @@ async fn tells_again(gateway: &Gateway) {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(self::status(gateway, "/private", UNKNOWN).await, 401);
+    assert_eq!(status(gateway, "/private", UNKNOWN).await, 401);
 }
 
 #[tokio::test]

@@ -145,6 +145,38 @@ fn a_missing_certificate_and_a_missing_file_are_told_by_name() {
     assert_eq!(missing_toml.status.code(), Some(1));
 }
 
+#[test]
+fn a_key_that_does_not_fit_its_certificate_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["one", "two"] {
+        let own = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        std::fs::write(folder.path().join(format!("{name}.pem")), own.cert.pem()).unwrap();
+        std::fs::write(
+            folder.path().join(format!("{name}.key")),
+            own.signing_key.serialize_pem(),
+        )
+        .unwrap();
+    }
+    let config = "[[listeners]]\naddress = \"127.0.0.1:0\"\ntls = { certificates = [{ cert = \"one.pem\", key = \"two.key\" }] }\n\
+                  [store]\nembedded = \"x\"\n[upstreams.app]\nendpoints = [\"http://127.0.0.1:1\"]\n\
+                  [[routes]]\nprefix = \"/\"\nupstream = \"app\"\n[log]\nfilter = \"=x=\"\n";
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, config).unwrap();
+
+    let output = drawbridge(&["check", "--config", path.to_str().unwrap()]);
+
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    for part in [
+        "does not belong to the certificate",
+        "gateway.toml:3:",
+        "is not a log filter",
+        "2 errors",
+    ] {
+        assert!(told.contains(part), "{part:?} is not told: {told}");
+    }
+}
+
 #[tokio::test]
 async fn explain_tells_route_session_checks_and_headers_as_the_live_path_decides() {
     let upstream = upstream();

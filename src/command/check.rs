@@ -3,9 +3,13 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use tracing_subscriber::EnvFilter;
+
 use crate::config::Config;
 use crate::config::fault::Fault;
-use crate::config::load::{self, Unreadable};
+use crate::config::load::{self, Loaded, Unreadable};
+use crate::server::Server;
+use crate::upstream::Upstreams;
 
 /// Prints every fault with its place in the file, and one closing line. Returns whether the gateway would start.
 ///
@@ -13,7 +17,7 @@ use crate::config::load::{self, Unreadable};
 /// Writing to `out` failed.
 pub fn run(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<bool> {
     let shown = path.display();
-    match load::read(path) {
+    match read(path) {
         Ok(loaded) => {
             write!(out, "{}", loaded.file.render(&loaded.warnings, color))?;
             let config = &loaded.config;
@@ -41,7 +45,7 @@ pub fn run(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<bool> {
 /// # Errors
 /// Writing to `out` failed.
 pub fn load(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<Option<Config>> {
-    match load::read(path) {
+    match read(path) {
         Ok(loaded) => {
             write!(out, "{}", loaded.file.render(&loaded.warnings, color))?;
             Ok(Some(loaded.config))
@@ -51,6 +55,37 @@ pub fn load(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<Option<
             Ok(None)
         }
     }
+}
+
+/// Reads the file, and what it names: certificates, keys, authorities.
+fn read(path: &Path) -> Result<Loaded, Unreadable> {
+    let Loaded {
+        config,
+        file,
+        warnings,
+    } = load::read(path)?;
+    let mut faults = Server::check(&config);
+    faults.extend(
+        Upstreams::build(&config.upstreams)
+            .err()
+            .unwrap_or_default(),
+    );
+    if let Err(error) = EnvFilter::try_new(&config.log.filter) {
+        let span = config.places.value("log.filter");
+        faults.push(Fault::error(
+            span,
+            format!("`{}` is not a log filter: {error}", config.log.filter),
+        ));
+    }
+    if faults.is_empty() {
+        return Ok(Loaded {
+            config,
+            file,
+            warnings,
+        });
+    }
+    faults.extend(warnings);
+    Err(Unreadable::Faults { file, faults })
 }
 
 fn refuse(

@@ -131,6 +131,18 @@ impl Server {
         })
     }
 
+    /// What is wrong with the certificates that the listeners name. No address is taken.
+    pub fn check(config: &Config) -> Vec<Fault> {
+        let secured = config
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.get_ref().tls.as_ref());
+        secured
+            .filter_map(|tls| Tls::load(tls).err())
+            .flatten()
+            .collect()
+    }
+
     /// Where clients can connect, in the order of the configuration; port 0 has become the port that was found.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|bound| bound.address).collect()
