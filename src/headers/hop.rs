@@ -23,28 +23,36 @@ fn is_hop_by_hop(name: &str) -> bool {
 /// Takes out of the headers what is bound to the connection they came over, what `Connection` names, and what `also`
 /// covers. Runs before anything of ours is written, so a client cannot nominate our headers for removal.
 pub(super) fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
-    let mut doomed: Vec<HeaderName> = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        let nominated = value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .map(<[u8]>::trim_ascii);
-        // The host is not a header of the connection, whatever a client says of it.
-        doomed.extend(
-            nominated
-                .filter_map(|name| HeaderName::from_bytes(name).ok())
-                .filter(|name| name != http::header::HOST),
-        );
-    }
-    doomed.extend(
-        headers
-            .keys()
-            .filter(|name| is_hop_by_hop(name.as_str()) || also(name.as_str()))
-            .cloned(),
-    );
-    for name in doomed {
+    let nominated = nominated(headers);
+    let doomed = |name: &HeaderName| is_hop_by_hop(name.as_str()) || also(name.as_str());
+    // Mostly there is one such field or none, and nothing has to be gathered.
+    let first = headers.keys().find(|name| doomed(name)).cloned();
+    let Some(first) = first else { return };
+    headers.remove(first);
+    let rest: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| doomed(name))
+        .cloned()
+        .collect();
+    for name in rest.into_iter().chain(nominated) {
         headers.remove(name);
     }
+}
+
+/// What `Connection` names besides the options that are no fields.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut names = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        let value = value.as_bytes();
+        if value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close") {
+            continue;
+        }
+        let options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let fields = options.filter_map(|name| HeaderName::from_bytes(name).ok());
+        // The host is not a field of the connection, whatever a client says of it.
+        names.extend(fields.filter(|name| name != http::header::HOST));
+    }
+    names
 }
 
 /// Whether the client takes trailers: the one value of `TE` that may be passed on.

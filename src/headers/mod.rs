@@ -150,7 +150,9 @@ impl HeaderPlan {
         permit: &Permit,
         upgrade: Option<ClientUpgrade>,
     ) -> Result<Outbound, HeaderError> {
-        parts.uri = self.target(&parts, facts.head);
+        if let Some(target) = self.target(&parts, facts.head) {
+            parts.uri = target;
+        }
         let trailers = hop::takes_trailers(&parts.headers);
         self.strip(&mut parts.headers, parts.version);
         let headers = &mut parts.headers;
@@ -234,12 +236,13 @@ impl HeaderPlan {
         Ok(())
     }
 
-    /// The target for the upstream: origin form, the path that was judged, the prefix rewritten.
-    fn target(&self, parts: &Parts, head: &Head) -> Uri {
+    /// The target for the upstream: origin form, the path that was judged, the prefix rewritten. `None` if it is the
+    /// one that was sent.
+    fn target(&self, parts: &Parts, head: &Head) -> Option<Uri> {
         if self.rewrite.is_none() && !head.rewrites_path() {
-            let mut target = http::uri::Parts::default();
-            target.path_and_query = parts.uri.path_and_query().cloned();
-            return Uri::from_parts(target).expect("a path and query alone are a target");
+            parts.uri.authority()?;
+            let target = parts.uri.path_and_query()?.clone();
+            return Some(Uri::from(target));
         }
         let path = head.path(parts);
         let path = match &self.rewrite {
@@ -251,7 +254,7 @@ impl HeaderPlan {
             None => path,
         };
         let target = PathAndQuery::try_from(target).expect("made of the parts of a valid target");
-        Uri::from(target)
+        Some(Uri::from(target))
     }
 }
 

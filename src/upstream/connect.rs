@@ -32,6 +32,8 @@ where
 {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_BUFFER)
+        // A head is small: gathering it in one buffer is cheaper than keeping a list of pieces.
+        .writev(false)
         .handshake(TokioIo::new(io))
         .await?;
     tokio::spawn(async move {

@@ -210,7 +210,7 @@ impl Upstream {
     ) -> Result<(Connection, Response<Incoming>), UpstreamError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let endpoint = self.endpoint(turn)?;
-        if let Some(pooled) = endpoint.pool.take() {
+        if let Some(pooled) = endpoint.pool.take(Instant::now()) {
             match self.ask(endpoint, pooled, unsent, timeouts).await? {
                 Asked::Answered(connection, response) => return Ok((connection, response)),
                 // It was closed while idle; what else is idle there is likely to be closed, too.

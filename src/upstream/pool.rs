@@ -44,10 +44,10 @@ impl Pool {
     }
 
     /// The connection used last: it is the one least likely to be closed, and lets the others grow old.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
         let mut idle = self.idle.lock();
         while let Some(connection) = idle.pop_back() {
-            if connection.idle_since.elapsed() >= self.max_age {
+            if now.duration_since(connection.idle_since) >= self.max_age {
                 // All others are older still.
                 idle.clear();
                 return None;
