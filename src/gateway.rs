@@ -118,14 +118,14 @@ impl Gateway {
         note(&mut record, |record| record.head(&head, &parts));
         let route = self.enter(&parts, &head, caller.peer)?;
         note(&mut record, |record| {
-            record.route = Some(Arc::clone(&route.name))
+            record.route = Some(Arc::clone(&route.name));
         });
         self.take(route, Subject::Client(caller.origin.client))?;
         let holder = self.holder(route, &parts.headers).await?;
         let permit = route.policy.judge(holder)?;
         if let Some(session) = permit.session() {
             note(&mut record, |record| {
-                record.user = Some(session.user_id.clone())
+                record.user = Some(session.user_id.clone());
             });
             self.take(route, Subject::User(&session.user_id))?;
         }
@@ -142,7 +142,10 @@ impl Gateway {
             origin: caller.origin,
             request_id: caller.id,
         };
-        let outbound = route.headers.dress(parts, body, &facts, &permit, upgrade)?;
+        let outbound =
+            route
+                .headers
+                .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
         let reply = self.upstreams.get(route.upstream).forward(outbound).await?;
         Ok(headers::undress(reply))
     }

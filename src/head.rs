@@ -236,7 +236,8 @@ pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, HeadError> {
     }
     Ok(match canonical {
         Cow::Owned(decoded) if decoded == path => Cow::Borrowed(path),
-        canonical => canonical,
+        Cow::Owned(changed) => Cow::Owned(changed),
+        Cow::Borrowed(same) => Cow::Borrowed(same),
     })
 }
 

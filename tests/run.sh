@@ -75,7 +75,11 @@ if [ "${1:-}" != "--quick" ]; then
     cargo fmt --check || fail "run: cargo fmt"
 
     section "Lints"
-    cargo clippy --all-targets --locked -- -D warnings
+    cargo clippy --lib --bins --locked -- -D warnings
+    # In tests a panic is a failure, which is what they are for; tables may be long, and nobody counts their bytes.
+    in_tests=(unwrap_used indexing_slicing string_slice too_many_lines print_stdout print_stderr large_futures
+        wildcard_enum_match_arm)
+    cargo clippy --all-targets --locked -- -D warnings "${in_tests[@]/#/-Aclippy::}"
 
     section "Dependencies"
     absent ring

@@ -101,9 +101,12 @@ impl Gateway {
             origin: &origin,
             request_id: &id,
         };
-        let outbound = route
-            .headers
-            .dress(parts, Body::Empty, &facts, &permit, None)?;
+        let outbound = route.headers.dress(
+            Request::from_parts(parts, Body::Empty),
+            &facts,
+            &permit,
+            None,
+        )?;
         told.line(
             "upstream",
             format_args!(
@@ -131,7 +134,7 @@ impl Gateway {
         match &holder {
             Holder::Session(session) => tell_session(route, session, told),
             Holder::Nobody if !route.policy.looks_up() => {
-                told.line("session", "not looked up: the route is public")
+                told.line("session", "not looked up: the route is public");
             }
             Holder::Nobody => told.line("session", "none: no token"),
             Holder::Malformed => told.line("session", "none: what was sent cannot be a token"),

@@ -16,7 +16,7 @@ const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
@@ -106,14 +106,13 @@ impl ForwardedPlan {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// Writes the headers that tell an upstream where the request comes from. `prefix` is what was taken off the path.
+    /// Writes the headers that tell an upstream where the request comes from.
     pub(super) fn write(
         &self,
         headers: &mut HeaderMap,
         peer: &Peer,
         origin: &Origin,
         authority: &HeaderValue,
-        prefix: Option<&HeaderValue>,
     ) {
         let (client, chain) = if origin.trusted {
             let client = HeaderValue::try_from(origin.client.to_string());
@@ -137,9 +136,6 @@ impl ForwardedPlan {
                 .clone()
                 .unwrap_or_else(|| peer.port_value.clone()),
         );
-        if let Some(prefix) = prefix {
-            headers.insert(PREFIX, prefix.clone());
-        }
         if self.rfc7239 {
             write_rfc7239(headers, origin, peer.ip, authority);
         }
@@ -259,7 +255,6 @@ mod tests {
             peer,
             &origin,
             &HeaderValue::from_static("shop.example"),
-            None,
         );
         out
     }

@@ -144,12 +144,12 @@ impl HeaderPlan {
     /// [`HeaderError`]: the identity cannot be told; nothing is sent.
     pub fn dress(
         &self,
-        mut parts: Parts,
-        body: Body,
+        request: Request<Body>,
         facts: &Facts<'_>,
         permit: &Permit,
         upgrade: Option<ClientUpgrade>,
     ) -> Result<Outbound, HeaderError> {
+        let (mut parts, body) = request.into_parts();
         if let Some(target) = self.target(&parts, facts.head) {
             parts.uri = target;
         }
@@ -165,14 +165,12 @@ impl HeaderPlan {
         if let Some(upgrade) = &upgrade {
             hop::ask_upgrade(headers, &upgrade.protocol);
         }
-        let prefix = self.rewrite.as_ref().map(|rewrite| &rewrite.prefix);
-        self.forwarded.write(
-            headers,
-            facts.peer,
-            facts.origin,
-            &facts.head.authority,
-            prefix,
-        );
+        let authority = &facts.head.authority;
+        self.forwarded
+            .write(headers, facts.peer, facts.origin, authority);
+        if let Some(rewrite) = &self.rewrite {
+            headers.insert(forwarded::PREFIX, rewrite.prefix.clone());
+        }
         self.write_identity(headers, facts, permit.session())?;
         parts.version = Version::HTTP_11;
         Ok(Outbound {
@@ -286,10 +284,11 @@ fn join_cookies(headers: &mut HeaderMap) {
         .iter()
         .map(HeaderValue::as_bytes)
         .collect();
-    if crumbs.len() > 1 {
-        if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
-            headers.insert(COOKIE, joined);
-        }
+    if crumbs.len() < 2 {
+        return;
+    }
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
+        headers.insert(COOKIE, joined);
     }
 }
 

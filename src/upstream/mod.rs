@@ -4,6 +4,7 @@
 //! could not be made, or turned out to be closed before the request was written.
 
 mod connect;
+mod error;
 mod pool;
 mod tls;
 mod upgrade;
@@ -12,7 +13,6 @@ mod upgrade;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::error::Error as StdError;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -27,10 +27,12 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use toml::Spanned;
 
+pub use self::error::UpstreamError;
+use self::error::whose_fault;
 use self::pool::{Connection, Pool};
 use self::tls::{Tls, Trust};
 use self::upgrade::Tunnels;
-use crate::body::{Body, BodyTooLarge, ClientGone, Progress};
+use crate::body::{Body, Progress};
 use crate::config::fault::Fault;
 use crate::config::value::Origin;
 use crate::config::{self, HostHeader, Timeouts};
@@ -69,32 +71,6 @@ struct Endpoint {
     tls: Option<Tls>,
     authority: HeaderValue,
     pool: Arc<Pool>,
-}
-
-/// Why there is no answer from upstream.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// No endpoint accepted a connection. 502.
-    #[error("cannot connect to the upstream")]
-    Connect(#[source] io::Error),
-    /// No connection within `timeouts.connect`. 504.
-    #[error("no connection to the upstream within the connect timeout")]
-    ConnectTimeout,
-    /// No head of an answer within `timeouts.response`. 504.
-    #[error("no answer from the upstream within the response timeout")]
-    ResponseTimeout,
-    /// It closed the connection or did not speak HTTP/1.1. 502.
-    #[error("the upstream broke off or broke the protocol")]
-    Broken(#[source] hyper::Error),
-    /// It switched to a protocol that was not asked for. 502.
-    #[error("the upstream switched to a protocol that was not asked for")]
-    WrongUpgrade,
-    /// The client's body was larger than the route allows. 413.
-    #[error("the request body is larger than the route allows")]
-    BodyTooLarge,
-    /// The client's body broke off or stalled. 400.
-    #[error("the client broke off its request body")]
-    ClientBody,
 }
 
 impl Upstreams {
@@ -409,18 +385,4 @@ fn response_deadline(
         Some(Some(last)) => sent.max(deadline::later(last, wait)),
         Some(None) => deadline::after(wait),
     }
-}
-
-fn whose_fault(error: hyper::Error) -> UpstreamError {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
-    while let Some(found) = cause {
-        if found.is::<BodyTooLarge>() {
-            return UpstreamError::BodyTooLarge;
-        }
-        if found.is::<ClientGone>() {
-            return UpstreamError::ClientBody;
-        }
-        cause = found.source();
-    }
-    UpstreamError::Broken(error)
 }

@@ -1,0 +1,177 @@
+//! The process and its listeners: addresses, TLS, bounds on clients, logging.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::value::{Duration, Size};
+
+/// The process as a whole.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Worker threads, each with its own listener, connection pool and store connection. 0 = one per core.
+    pub workers: u16,
+    /// How long open requests may run on after SIGTERM before they are cut.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        // 25 s leaves 5 s of Kubernetes' default grace period of 30 s for everything else.
+        Self {
+            workers: 0,
+            drain_timeout: Duration::from_secs(25),
+        }
+    }
+}
+
+/// One address that clients connect to.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// IP address and port, such as `"0.0.0.0:8443"` or `"[::]:8443"`. Port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// TLS. Without it the listener speaks plain HTTP/1.1.
+    pub tls: Option<ListenerTls>,
+}
+
+/// TLS of one listener.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// Certificates, chosen by the name the client asks for (SNI). The first one answers clients that send no name.
+    #[schemars(with = "Vec<Certificate>")]
+    pub certificates: Vec<Spanned<Certificate>>,
+    /// The oldest TLS version accepted.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Protocols offered in ALPN, best first.
+    #[serde(default = "default_alpn")]
+    pub alpn: Vec<Alpn>,
+    /// Whether clients must show a certificate (mutual TLS).
+    #[serde(default)]
+    pub client_auth: ClientAuth,
+    /// PEM file with the authorities that may sign client certificates.
+    #[schemars(with = "Option<PathBuf>")]
+    pub client_ca: Option<Spanned<PathBuf>>,
+}
+
+fn default_alpn() -> Vec<Alpn> {
+    vec![Alpn::H2, Alpn::Http11]
+}
+
+/// One certificate with its key.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// PEM file with the certificate, followed by its intermediates.
+    #[schemars(with = "PathBuf")]
+    pub cert: Spanned<PathBuf>,
+    /// PEM file with the private key (PKCS#8, PKCS#1 or SEC1).
+    #[schemars(with = "PathBuf")]
+    pub key: Spanned<PathBuf>,
+}
+
+/// A TLS protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[default]
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    V13,
+}
+
+/// An application protocol, by its ALPN name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Alpn {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    H2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http11,
+}
+
+/// Whether clients show a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAuth {
+    /// Never asked for.
+    #[default]
+    None,
+    /// Asked for and verified if shown.
+    Optional,
+    /// The handshake fails without one.
+    Required,
+}
+
+/// Bounds on clients.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// TLS handshake, from accept to finished.
+    pub handshake_timeout: Duration,
+    /// From the first byte (or from the end of the last answer) to the end of the request head; closes idle connections too.
+    pub header_timeout: Duration,
+    /// The whole request head; 431 beyond it. At least 8 KiB.
+    pub max_head: Size,
+    /// The request target; 414 beyond it.
+    pub max_uri: Size,
+    /// Client connections per worker; one more waits in the system's accept queue.
+    pub max_connections: u32,
+    /// Requests under way on one HTTP/2 connection.
+    pub max_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(60),
+            max_head: Size::kib(32),
+            max_uri: Size::kib(8),
+            max_connections: 16_384,
+            max_streams: 100,
+        }
+    }
+}
+
+/// Logging, to standard error.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `"info,drawbridge::store=debug"`.
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// One line per request, at its end, on standard output.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+            format: LogFormat::Text,
+            access: false,
+        }
+    }
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}

@@ -1,0 +1,203 @@
+//! Rules, and the services that requests go to.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::identity::IdentityField;
+use super::value::{
+    Duration, HeaderName, HostPattern, Method, Origin, PathPattern, PermissionPattern, Rate, Size,
+    TokenSource, UpgradeName,
+};
+
+/// A service behind the gateway.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// `"http://host:port"` or `"https://host:port"`, without a path. Several share the load in turn.
+    #[schemars(with = "Vec<Origin>")]
+    pub endpoints: Vec<Spanned<Origin>>,
+    /// TLS towards `https` endpoints.
+    #[serde(default)]
+    pub tls: UpstreamTls,
+    /// The `Host` the upstream sees.
+    #[serde(default)]
+    pub host: HostHeader,
+    /// Idle connections kept per endpoint and worker.
+    #[serde(default = "default_max_idle")]
+    pub max_idle: u32,
+    /// Idle connections older than this are closed. Keep it below the upstream's own keep-alive.
+    #[serde(default = "default_idle_timeout")]
+    pub idle_timeout: Duration,
+}
+
+fn default_max_idle() -> u32 {
+    128
+}
+
+fn default_idle_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+/// Which `Host` the upstream sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HostHeader {
+    /// The one the client sent.
+    #[default]
+    Client,
+    /// The endpoint's own.
+    Endpoint,
+}
+
+/// TLS towards an upstream.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// PEM file with the authorities that may sign the upstream's certificate; the system's if absent.
+    #[schemars(with = "Option<PathBuf>")]
+    pub ca: Option<Spanned<PathBuf>>,
+    /// The name to verify, if it is not the endpoint's host.
+    #[schemars(with = "Option<String>")]
+    pub server_name: Option<Spanned<String>>,
+}
+
+/// One rule: which requests, who may send them, and where they go.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Name in logs, errors and `explain`. Default: host and path.
+    pub name: Option<String>,
+    /// `"api.example.com"`, or `"*.example.com"` for one label below it. Absent: every host.
+    #[schemars(with = "Option<HostPattern>")]
+    pub host: Option<Spanned<HostPattern>>,
+    /// Path prefix, on segment borders: `/api` covers `/api` and `/api/x`, not `/apix`.
+    #[schemars(with = "Option<PathPattern>")]
+    pub prefix: Option<Spanned<PathPattern>>,
+    /// The one path. Exactly one of `prefix` and `exact`.
+    #[schemars(with = "Option<PathPattern>")]
+    pub exact: Option<Spanned<PathPattern>>,
+    /// Methods; all if absent. A path whose routes know other methods only is 405.
+    #[serde(default)]
+    pub methods: Vec<Method>,
+    /// Whether a session is needed.
+    #[serde(default)]
+    pub auth: Auth,
+    /// What the session must have.
+    #[serde(default)]
+    pub require: Require,
+    /// Token sources of this route, in place of `[tokens] sources`.
+    pub tokens: Option<Vec<TokenSource>>,
+    /// Let the token go on to the upstream. Off: the upstream never sees it.
+    #[serde(default)]
+    pub forward_token: bool,
+    /// Name of an entry of `[upstreams]`.
+    #[schemars(with = "String")]
+    pub upstream: Spanned<String>,
+    /// Take the route's prefix off the path before forwarding.
+    #[serde(default)]
+    pub strip_prefix: bool,
+    /// Put this in place of the route's prefix before forwarding.
+    #[schemars(with = "Option<PathPattern>")]
+    pub replace_prefix: Option<Spanned<PathPattern>>,
+    /// Identity headers of this route, in place of `[identity] headers`.
+    pub headers: Option<BTreeMap<HeaderName, IdentityField>>,
+    /// How long to wait for the upstream.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Largest request body; 413 beyond it.
+    #[serde(default = "default_max_body")]
+    pub max_body: Size,
+    /// Protocols a client may upgrade to, such as `"websocket"`. Others are not passed on.
+    #[serde(default)]
+    pub upgrades: Vec<UpgradeName>,
+    /// Requests a second, counted in this process.
+    #[serde(default)]
+    pub limit: RouteLimit,
+}
+
+impl Route {
+    /// What the route is called in logs: its name, or else its host and path.
+    pub fn label(&self) -> String {
+        if let Some(name) = &self.name {
+            return name.clone();
+        }
+        let host = self
+            .host
+            .as_ref()
+            .map_or("*".to_owned(), |host| host.get_ref().to_string());
+        match (&self.exact, &self.prefix) {
+            (Some(path), _) => format!("{host}{}", path.get_ref().as_str()),
+            (None, Some(prefix)) => format!("{host}{}*", prefix.get_ref().as_str()),
+            (None, None) => host,
+        }
+    }
+}
+
+fn default_max_body() -> Size {
+    Size::mib(8)
+}
+
+/// Whether a session is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// No session: 401.
+    #[default]
+    Required,
+    /// No session, or a dead one: the request passes without identity. Store unreachable: 503.
+    Optional,
+    /// The store is not asked; every request passes without identity.
+    Public,
+}
+
+/// Conditions on a session; all of them must hold.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Require {
+    /// Every one of these permissions. `orders:*` is met by any permission below `orders`.
+    pub all: Vec<PermissionPattern>,
+    /// At least one of these permissions.
+    pub any: Vec<PermissionPattern>,
+    /// Not one of these permissions.
+    pub none: Vec<PermissionPattern>,
+    /// At least one of these roles.
+    pub roles: Vec<String>,
+    /// The device is of one of these types.
+    pub device_types: Vec<String>,
+}
+
+/// Deadlines towards an upstream.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// TCP connect plus TLS handshake; 504 beyond it.
+    pub connect: Duration,
+    /// From the sent request to the head of the answer; 504 beyond it.
+    pub response: Duration,
+    /// Between two pieces of a body, either way, and on an upgraded connection.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            response: Duration::from_secs(30),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Rates of one route; 429 beyond them.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RouteLimit {
+    /// For one client address: `"100/s"`, `"600/m"`.
+    pub per_client: Option<Rate>,
+    /// For one user.
+    pub per_user: Option<Rate>,
+}

@@ -1,0 +1,175 @@
+//! Words of `gateway.toml`: each checks itself while it is read, so a wrong one is reported where it stands.
+
+mod http;
+mod net;
+mod store;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+pub use self::http::{
+    HeaderName, HostPattern, Method, PathPattern, PermissionPattern, TokenSource, UpgradeName,
+};
+pub use self::net::{Network, Origin};
+pub use self::store::{FieldPath, KeyTemplate, RedisUrl, Secret, TokenPrefix};
+
+/// Gives a string-shaped type its JSON schema: a string with a pattern and a line of manual.
+macro_rules! string_schema {
+    ($name:ident, $pattern:expr, $doc:expr) => {
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "pattern": $pattern, "description": $doc })
+            }
+        }
+    };
+}
+
+use string_schema;
+
+/// A length of time with its unit: `"250ms"`, `"5s"`, `"1h 30m"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Duration(time::Duration);
+
+impl Duration {
+    /// So many milliseconds.
+    pub const fn from_millis(n: u64) -> Self {
+        Self(time::Duration::from_millis(n))
+    }
+
+    /// So many seconds.
+    pub const fn from_secs(n: u64) -> Self {
+        Self(time::Duration::from_secs(n))
+    }
+
+    /// The standard library's type.
+    pub const fn get(self) -> time::Duration {
+        self.0
+    }
+}
+
+impl fmt::Debug for Duration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl TryFrom<String> for Duration {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        humantime::parse_duration(&text)
+            .map(Self)
+            .map_err(|_| format!("`{text}` is not a duration; write a number with its unit, such as \"250ms\", \"5s\" or \"1h\""))
+    }
+}
+
+string_schema!(
+    Duration,
+    r"^\s*(\d+\s*(ns|us|ms|s|sec|m|min|h|hr|d|day|days)\s*)+$",
+    "Number with unit: 250ms, 5s, 1h"
+);
+
+/// A number of bytes with its unit: `"512B"`, `"16KiB"`, `"8MiB"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Size(u64);
+
+impl Size {
+    /// So many bytes.
+    pub const fn bytes(n: u64) -> Self {
+        Self(n)
+    }
+
+    /// So many times 1,024 bytes.
+    pub const fn kib(n: u64) -> Self {
+        Self(n << 10)
+    }
+
+    /// So many times 1,048,576 bytes.
+    pub const fn mib(n: u64) -> Self {
+        Self(n << 20)
+    }
+
+    /// In bytes.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// In bytes, as far as this machine can address.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a size; write a number with its unit, such as \"512B\", \"16KiB\" or \"8MiB\""
+            )
+        };
+        if text.ends_with(|c: char| c.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        text.parse::<bytesize::ByteSize>()
+            .map(|size| Self(size.as_u64()))
+            .map_err(|_| wrong())
+    }
+}
+
+string_schema!(
+    Size,
+    r"^\d+(\.\d+)?\s*([kKMGT]i?)?B$",
+    "Number with unit: 512B, 16KiB, 8MiB"
+);
+
+/// A rate: `"100/s"`, `"600/m"`, `"1000/h"`. The number is also the burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Rate {
+    /// How many, and how many at once.
+    pub count: NonZeroU32,
+    /// In how long.
+    pub per: time::Duration,
+}
+
+impl TryFrom<String> for Rate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is not a rate; write a count and a unit of time, such as \"100/s\", \"600/m\" or \"1000/h\""
+            )
+        };
+        let (count, unit) = text.split_once('/').ok_or_else(wrong)?;
+        let per = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return Err(wrong()),
+        };
+        let count = count.trim().parse().map_err(|_| wrong())?;
+        Ok(Self {
+            count,
+            per: time::Duration::from_secs(per),
+        })
+    }
+}
+
+string_schema!(
+    Rate,
+    r"^\s*[1-9]\d*\s*/\s*[smh]\s*$",
+    "Count per second, minute or hour: 100/s, 600/m, 1000/h"
+);

@@ -1,0 +1,47 @@
+//! Why there is no answer from upstream, and whose fault it is.
+
+use std::error::Error as StdError;
+use std::io;
+
+use crate::body::{BodyTooLarge, ClientGone};
+
+/// Why there is no answer from upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No endpoint accepted a connection. 502.
+    #[error("cannot connect to the upstream")]
+    Connect(#[source] io::Error),
+    /// No connection within `timeouts.connect`. 504.
+    #[error("no connection to the upstream within the connect timeout")]
+    ConnectTimeout,
+    /// No head of an answer within `timeouts.response`. 504.
+    #[error("no answer from the upstream within the response timeout")]
+    ResponseTimeout,
+    /// It closed the connection or did not speak HTTP/1.1. 502.
+    #[error("the upstream broke off or broke the protocol")]
+    Broken(#[source] hyper::Error),
+    /// It switched to a protocol that was not asked for. 502.
+    #[error("the upstream switched to a protocol that was not asked for")]
+    WrongUpgrade,
+    /// The client's body was larger than the route allows. 413.
+    #[error("the request body is larger than the route allows")]
+    BodyTooLarge,
+    /// The client's body broke off or stalled. 400.
+    #[error("the client broke off its request body")]
+    ClientBody,
+}
+
+/// What an error of a connection comes down to.
+pub(super) fn whose_fault(error: hyper::Error) -> UpstreamError {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+    while let Some(found) = cause {
+        if found.is::<BodyTooLarge>() {
+            return UpstreamError::BodyTooLarge;
+        }
+        if found.is::<ClientGone>() {
+            return UpstreamError::ClientBody;
+        }
+        cause = found.source();
+    }
+    UpstreamError::Broken(error)
+}
