@@ -7,12 +7,15 @@ use std::io::{BufWriter, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 8192;
+/// Between two looks at a writer that is finishing.
+const FINISH_STEP: Duration = Duration::from_millis(2);
 
 /// One line.
 #[derive(Debug, Default, Serialize)]
@@ -56,14 +59,14 @@ impl AccessLog {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
+    pub fn start(out: impl Write + Send + 'static) -> std::io::Result<(Self, Writer)> {
         let (queue, lines) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&dropped);
-        std::thread::Builder::new()
+        let thread = std::thread::Builder::new()
             .name("access-log".to_owned())
             .spawn(move || write_all(out, &lines, &counter))?;
-        Ok(Self { queue, dropped })
+        Ok((Self { queue, dropped }, Writer(thread)))
     }
 
     /// Queues a line, stamped with the time.
@@ -78,6 +81,21 @@ impl AccessLog {
         text.push(b'\n');
         if self.queue.try_send(text).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub struct Writer(JoinHandle<()>);
+
+impl Writer {
+    /// Waits until every line is written, once all [`AccessLog`]s are dropped, but no longer than `patience`: whoever
+    /// reads the lines may have stopped reading.
+    pub fn finish(self, patience: Duration) {
+        let give_up = Instant::now() + patience;
+        while !self.0.is_finished() && Instant::now() < give_up {
+            std::thread::sleep(FINISH_STEP);
         }
     }
 }
@@ -126,7 +144,7 @@ mod tests {
     #[test]
     fn a_line_is_one_json_object_whatever_the_client_put_into_it() {
         let (sender, written) = channel();
-        let log = AccessLog::start(Lines(sender)).unwrap();
+        let (log, writer) = AccessLog::start(Lines(sender)).unwrap();
 
         log.write(Line {
             id: "1",
@@ -136,6 +154,7 @@ mod tests {
             ..Line::default()
         });
         drop(log);
+        writer.finish(Duration::from_secs(5));
 
         let text = String::from_utf8(written.iter().flatten().collect()).unwrap();
         let line: serde_json::Value = serde_json::from_str(text.trim_end()).unwrap();

@@ -51,6 +51,13 @@ async fn after_sigterm_the_open_request_is_finished_and_a_new_one_refused() {
     let reply = open.await.unwrap();
     assert_eq!((reply.status, &reply.body[..]), (200, &b"done"[..]));
     assert_eq!(gateway.ended().await.code(), Some(0));
+    let line = || {
+        gateway
+            .logs()
+            .lines()
+            .any(|line| line.contains("\"path\":\"/slow\"") && line.contains("\"status\":200"))
+    };
+    support::redis::eventually("the last line of the access log", support::PATIENCE, line).await;
 }
 
 #[tokio::test]

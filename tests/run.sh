@@ -59,10 +59,9 @@ install_nextest() {
 
 absent() {
     # A second provider of cryptography would make rustls choose at run time, which panics.
-    if cargo tree --locked -e normal,build -i "$1" >/dev/null 2>&1; then
-        cargo tree --locked -e normal,build -i "$1"
-        fail "$1 must not be a dependency"
-    fi
+    local users
+    users=$(cargo tree --locked -e normal,build -i "$1" 2>/dev/null || true)
+    [ -z "$users" ] || fail "$1 must not be a dependency: $users"
 }
 
 if [ "${1:-}" != "--quick" ]; then

@@ -22,6 +22,9 @@ use crate::store::StoreSource;
 /// connection is being made, but a gateway must also start when Redis is away.
 const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the last lines of the access log may take to be written at the end.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A server whose addresses are taken and whose certificates are read.
 #[derive(Debug)]
 pub struct Bound(Server);
@@ -72,9 +75,11 @@ pub async fn serve(
     let access = config
         .log
         .access
-        .then(|| AccessLog::start(std::io::stdout()))
+        .then(|| AccessLog::start(std::io::stdout()));
+    let (access, writer) = access
         .transpose()
-        .context("the access log cannot be started")?;
+        .context("the access log cannot be started")?
+        .unzip();
     let shared = Shared {
         access,
         ..Shared::default()
@@ -102,7 +107,11 @@ pub async fn serve(
             Ok(gateway)
         }
     };
-    bound.0.run(make, shutdown).await
+    let served = bound.0.run(make, shutdown).await;
+    if let Some(writer) = writer {
+        writer.finish(LOG_PATIENCE);
+    }
+    served
 }
 
 impl Handler for Gateway {
