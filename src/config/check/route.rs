@@ -129,11 +129,19 @@ impl One<'_> {
         }
     }
 
-    /// Conditions on a session, where no session is ever looked up.
+    /// Conditions on a session, where no session is looked up or none is needed.
     fn conditions(&self, faults: &mut Vec<Fault>) {
-        if self.route.auth != Auth::Public {
-            return;
-        }
+        let (why, here) = match self.route.auth {
+            Auth::Required => return,
+            Auth::Public => (
+                "can never apply: this route is public, so nobody is known here",
+                "public here",
+            ),
+            Auth::Optional => (
+                "protects nothing: without a token the request passes anyway",
+                "optional here",
+            ),
+        };
         let Require {
             all,
             any,
@@ -147,18 +155,16 @@ impl One<'_> {
             ("require.none", !none.is_empty()),
             ("require.roles", !roles.is_empty()),
             ("require.device_types", !device_types.is_empty()),
-            ("limit.per_user", self.route.limit.per_user.is_some()),
+            (
+                "limit.per_user",
+                self.route.auth == Auth::Public && self.route.limit.per_user.is_some(),
+            ),
         ];
         for (name, _) in conditions.into_iter().filter(|(_, set)| *set) {
             faults.push(
-                Fault::error(
-                    self.key(name),
-                    format!(
-                        "`{name}` can never apply: this route is public, so nobody is known here"
-                    ),
-                )
-                .help("write `auth = \"required\"`, or remove it")
-                .also(self.place("auth"), "public here"),
+                Fault::error(self.key(name), format!("`{name}` {why}"))
+                    .help("write `auth = \"required\"`, or remove it")
+                    .also(self.place("auth"), here),
             );
         }
     }
