@@ -137,3 +137,19 @@ fn a_public_route_around_or_inside_a_protected_one_is_a_warning() {
         ),
     ]);
 }
+
+#[test]
+fn names_that_were_given_twice() {
+    expect(&[
+        (
+            ("", A, "name = \"orders\""),
+            ("", "prefix = \"/b\"", "name = \"orders\""),
+            &["warning 15:8 two routes have the name `orders`"],
+        ),
+        (
+            ("", A, "name = \"orders\""),
+            ("", "prefix = \"/b\"", "name = \"Orders\""),
+            &[],
+        ),
+    ]);
+}

@@ -23,6 +23,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
         one.upstream(faults);
         one.conditions(faults);
         one.timeouts(faults);
+        one.name(faults);
     }
 }
 
@@ -40,6 +41,28 @@ impl One<'_> {
     fn key(&self, entry: &str) -> Option<std::ops::Range<usize>> {
         let key = self.config.places.key(&format!("{}.{entry}", self.at));
         key.or_else(|| self.place(entry))
+    }
+
+    /// Routes that were given one name cannot be told apart in logs, metrics and `explain`.
+    fn name(&self, faults: &mut Vec<Fault>) {
+        let Some(name) = &self.route.name else { return };
+        let named_so = |route: &toml::Spanned<Route>| route.get_ref().name.as_ref() == Some(name);
+        let first = self.config.routes.iter().position(named_so);
+        let first = first.map(|index| format!("routes[{index}]"));
+        let Some(first) = first.filter(|first| *first != self.at) else {
+            return;
+        };
+        faults.push(
+            Fault::warning(
+                self.place("name"),
+                format!("two routes have the name `{name}`"),
+            )
+            .help("logs and metrics could not tell them apart; give each its own")
+            .also(
+                self.config.places.value(&format!("{first}.name")),
+                "the first one",
+            ),
+        );
     }
 
     fn path(&self, faults: &mut Vec<Fault>) {
