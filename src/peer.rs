@@ -37,6 +37,9 @@ impl Peer {
 pub struct TlsPeer {
     /// The name it asked for (SNI), in lower case.
     pub server_name: Option<Arc<str>>,
+    /// The names in the certificate that the client has shown and that was verified, each with its kind: `cn:`, `dns:` or
+    /// `uri:`. `None` if it has shown none.
+    pub client: Option<Arc<[String]>>,
     /// Which hosts this connection may be used for: see [`HostScope`].
     pub scope: Arc<dyn HostScope>,
 }

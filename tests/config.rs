@@ -1,5 +1,7 @@
 //! `gateway.toml`: what it may say, and what is said about it when it is wrong.
 
+#[path = "config/admin.rs"]
+mod admin;
 #[path = "config/check.rs"]
 mod check;
 #[path = "config/load.rs"]

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floor of each room. A file imports from lower floors and from its own room only.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("access", 1),
+    ("audit", 5),
     ("body", 1),
     ("config", 1),
     ("deadline", 0),

@@ -107,6 +107,7 @@ fn ask(question: &Question) -> anyhow::Result<(Request<()>, Peer)> {
         .unwrap_or(if secure { 443 } else { 80 });
     let tls = secure.then(|| TlsPeer {
         server_name: None,
+        client: None,
         scope: Arc::new(AnyHost),
     });
     let from = SocketAddr::new(question.from, 0);

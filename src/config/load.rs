@@ -311,10 +311,12 @@ impl Config {
         for upstream in self.upstreams.values_mut() {
             absolute(&mut upstream.get_mut().tls.ca);
         }
-        for listener in &mut self.listeners {
-            let Some(tls) = &mut listener.get_mut().tls else {
-                continue;
-            };
+        if let Some(audit) = &mut self.audit {
+            absolute(&mut audit.file);
+        }
+        let of_listeners = self.listeners.iter_mut().map(|one| &mut one.get_mut().tls);
+        let of_admin = self.admin.iter_mut().map(|admin| &mut admin.tls);
+        for tls in of_listeners.chain(of_admin).flatten() {
             absolute(&mut tls.client_ca);
             for certificate in &mut tls.certificates {
                 let Certificate { cert, key } = certificate.get_mut();

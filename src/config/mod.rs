@@ -4,6 +4,7 @@
 //! Every table refuses unknown keys. A field wrapped in [`Spanned`] is one that a later check may complain
 //! about, so it remembers where in the file it stands.
 
+mod admin;
 pub mod check;
 mod document;
 mod expand;
@@ -24,6 +25,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
 pub use self::expand::Surroundings;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
 pub use self::listen::{
@@ -64,6 +66,10 @@ pub struct Config {
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,
+    /// The admin API. Absent: there is none.
+    pub admin: Option<Admin>,
+    /// Where changes made through the admin API and the command line are noted. Absent: in the log.
+    pub audit: Option<Audit>,
     /// The services behind the gateway, by name.
     #[schemars(with = "BTreeMap<String, Upstream>")]
     pub upstreams: BTreeMap<String, Spanned<Upstream>>,

@@ -170,6 +170,10 @@ fn needed(key: &str) -> Option<String> {
         "certificates" => "write [{ cert = \"cert.pem\", key = \"key.pem\" }]",
         "cert" => "write the PEM file with the certificate and its intermediates",
         "key" => "write the PEM file with the private key",
+        "sha256" => "run `drawbridge admin-key NAME`: it prints a key and its digest",
+        "scopes" => {
+            "write at least one of \"sessions:read\", \"sessions:write\", \"rights:write\", \"limits\""
+        }
         "endpoints" => "write at least one, such as [\"http://127.0.0.1:9000\"]",
         "upstream" => "write the name of an entry of `[upstreams]`",
         _ => return None,

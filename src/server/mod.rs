@@ -21,13 +21,14 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
+use toml::Spanned;
 
 use self::drain::Drain;
 use self::tls::Tls;
 use self::worker::Worker;
 use crate::body::Body;
 use crate::config::fault::Fault;
-use crate::config::{Config, Limits};
+use crate::config::{Config, Limits, Listener};
 use crate::peer::Peer;
 
 /// After so many steps of tasks the system is asked for new events, unless there is nothing left to do before. Four
@@ -52,6 +53,8 @@ pub fn install_crypto() {
 /// Addresses taken and certificates read, ready to run.
 #[derive(Debug)]
 pub struct Server {
+    /// What its threads are called.
+    name: &'static str,
     listeners: Vec<Bound>,
     workers: usize,
     limits: Limits,
@@ -104,44 +107,44 @@ impl Server {
             0 => thread::available_parallelism().map_or(1, usize::from),
             workers => usize::from(workers),
         };
-        let mut faults = Vec::new();
-        let mut secured = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
-            let listener = listener.get_ref();
-            match listener.tls.as_ref().map(Tls::load).transpose() {
-                Ok(tls) => secured.push((listener.address, tls)),
-                Err(found) => faults.extend(found),
-            }
-        }
-        if !faults.is_empty() {
-            return Err(ServeError::Tls(faults));
-        }
-        let mut listeners = Vec::with_capacity(secured.len());
-        for (address, tls) in secured {
-            let bind = |source| ServeError::Bind { address, source };
-            let sockets = listener::bind(address, workers).map_err(bind)?;
-            let local = sockets.first().map_or(Ok(address), TcpListener::local_addr);
-            listeners.push(Bound {
-                address: local.map_err(bind)?,
-                sockets,
-                tls,
-            });
-        }
+        let listeners = config.listeners.iter().map(Spanned::get_ref);
         Ok(Self {
-            listeners,
+            name: "worker",
+            listeners: bind(listeners, workers)?,
             workers,
             limits: config.limits.clone(),
             drain_timeout: config.server.drain_timeout.get(),
         })
     }
 
-    /// What is wrong with the certificates that the listeners name. No address is taken.
+    /// Takes one address for one worker, whose thread has this name, and reads its certificates.
+    ///
+    /// # Errors
+    /// If the address cannot be taken, or with every fault found in the certificates.
+    pub fn bind_one(
+        name: &'static str,
+        listener: &Listener,
+        limits: Limits,
+        drain_timeout: Duration,
+    ) -> Result<Self, ServeError> {
+        Ok(Self {
+            name,
+            listeners: bind([listener], 1)?,
+            workers: 1,
+            limits,
+            drain_timeout,
+        })
+    }
+
+    /// What is wrong with the certificates that the listeners and the admin API name. No address is taken.
     pub fn check(config: &Config) -> Vec<Fault> {
         let secured = config
             .listeners
             .iter()
             .filter_map(|listener| listener.get_ref().tls.as_ref());
+        let of_admin = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
         secured
+            .chain(of_admin)
             .filter_map(|tls| Tls::load(tls).err())
             .flatten()
             .collect()
@@ -173,12 +176,13 @@ impl Server {
         let make = Arc::new(make);
         let (ended, mut endings) = mpsc::channel(self.workers);
         let mut crew = Crew::default();
+        let name = self.name;
         for (index, worker) in self.into_workers().into_iter().enumerate() {
             let ended = Ended(Some(ended.clone()));
             let make = Arc::clone(&make);
             crew.drains.push(Arc::clone(&worker.drain));
             let thread = thread::Builder::new()
-                .name(format!("worker-{index}"))
+                .name(format!("{name}-{index}"))
                 .spawn(move || ended.with(work(worker, index, &*make)))
                 .map_err(ServeError::Worker)?;
             crew.threads.push(thread);
@@ -212,6 +216,36 @@ impl Server {
         }
         workers
     }
+}
+
+/// Reads the certificates of all listeners, then takes their addresses for so many workers.
+fn bind<'a>(
+    listeners: impl IntoIterator<Item = &'a Listener>,
+    workers: usize,
+) -> Result<Vec<Bound>, ServeError> {
+    let mut faults = Vec::new();
+    let mut secured = Vec::new();
+    for listener in listeners {
+        match listener.tls.as_ref().map(Tls::load).transpose() {
+            Ok(tls) => secured.push((listener.address, tls)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(ServeError::Tls(faults));
+    }
+    let mut bound = Vec::with_capacity(secured.len());
+    for (address, tls) in secured {
+        let bind = |source| ServeError::Bind { address, source };
+        let sockets = listener::bind(address, workers).map_err(bind)?;
+        let local = sockets.first().map_or(Ok(address), TcpListener::local_addr);
+        bound.push(Bound {
+            address: local.map_err(bind)?,
+            sockets,
+            tls,
+        });
+    }
+    Ok(bound)
 }
 
 /// The threads of a running server. Dropped, it stops them and waits for none.

@@ -1,5 +1,7 @@
 //! TLS towards clients: which certificate answers which name, and who may come in.
 
+mod client;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -108,9 +110,18 @@ impl Tls {
             .map(|name| Arc::from(name.to_ascii_lowercase()));
         let h2 = session.alpn_protocol() == Some(b"h2");
         let scope = Arc::clone(&self.certificates) as Arc<dyn HostScope>;
+        // Verified by now: the handshake fails over a certificate that is not.
+        let client = session
+            .peer_certificates()
+            .and_then(<[_]>::first)
+            .map(|certificate| client::names(certificate).into());
         Ok(Accepted {
             stream,
-            peer: TlsPeer { server_name, scope },
+            peer: TlsPeer {
+                server_name,
+                scope,
+                client,
+            },
             h2,
         })
     }

@@ -132,6 +132,23 @@ impl SessionStore {
             Self::Redis(store) => store.remove(token).await,
         }
     }
+
+    /// Adds a line to the end of a stream that keeps about so many entries. For the embedded store, which has no streams,
+    /// this always fails; the configuration does not allow it there.
+    ///
+    /// # Errors
+    /// If it could not be added, or nobody knows.
+    pub async fn append(
+        &self,
+        stream: &str,
+        max_entries: u64,
+        line: &str,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(_) => Err(StoreError::Failed("a file has no streams".to_owned())),
+            Self::Redis(store) => store.append(stream, max_entries, line).await,
+        }
+    }
 }
 
 /// Unix milliseconds.

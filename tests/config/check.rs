@@ -12,7 +12,7 @@ fn spoil(old: &str, new: &str) -> String {
 }
 
 /// Each text has exactly these lines said about it, by their beginnings.
-fn expect(cases: &[(&str, &str, &[&str])]) {
+pub(crate) fn expect(cases: &[(&str, &str, &[&str])]) {
     for (old, new, expected) in cases {
         let text = spoil(old, new);
         let found = lines(&text);

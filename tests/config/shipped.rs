@@ -11,12 +11,13 @@ use crate::support::read_in;
 
 const SHIPPED: &str = include_str!("../../gateway.toml");
 
-/// The file with everything switched on. Redis takes the place of the embedded store: only one may be on.
+/// The file with everything switched on, but for what excludes what else is on: Redis takes the place of the embedded
+/// store, and the stream that of the audit file.
 fn everything() -> String {
     let mut text = String::new();
     for line in SHIPPED
         .lines()
-        .filter(|line| !line.starts_with("embedded ="))
+        .filter(|line| !line.starts_with("embedded =") && !line.starts_with("#: file ="))
     {
         text.push_str(line.strip_prefix("#: ").unwrap_or(line));
         text.push('\n');
@@ -66,6 +67,8 @@ fn every_key_of_the_schema_is_in_the_shipped_file() {
     let mut file = file;
     file["store"]["embedded"] = "s.redb".into();
     assert!(SHIPPED.contains("\nembedded = "));
+    file["audit"]["file"] = "a.jsonl".into();
+    assert!(SHIPPED.contains("\n#: file = "));
 
     let mut absent = Vec::new();
     walk(

@@ -45,7 +45,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     }
 }
 
-fn check_tls(config: &Config, at: &str, tls: &ListenerTls, faults: &mut Vec<Fault>) {
+pub(super) fn check_tls(config: &Config, at: &str, tls: &ListenerTls, faults: &mut Vec<Fault>) {
     let place = |name: &str| config.places.value(&format!("{at}.tls{name}"));
     if tls.certificates.is_empty() {
         faults.push(

@@ -1,5 +1,6 @@
 //! Faults and warnings that concern more than one value, or the world outside the file.
 
+mod admin;
 mod bounds;
 mod identity;
 mod listen;
@@ -28,6 +29,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
     overlap::check(config, &mut faults);
+    admin::check(config, &mut faults);
     faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
     faults
 }

@@ -8,6 +8,7 @@ mod failure;
 mod link;
 mod master;
 mod setup;
+mod stream;
 mod tls;
 mod watchdog;
 
