@@ -36,6 +36,7 @@ pub mod gateway;
 pub mod head;
 pub mod headers;
 pub mod limit;
+pub mod metrics;
 pub mod peer;
 pub mod policy;
 pub mod refusal;

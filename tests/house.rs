@@ -10,6 +10,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("body", 1),
     ("config", 1),
     ("deadline", 0),
+    ("metrics", 0),
     ("peer", 1),
     ("request_id", 1),
     ("session", 2),
