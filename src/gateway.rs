@@ -6,10 +6,12 @@
 //! one and needs a [`Permit`](crate::policy::Permit), and only [`Policy::judge`](crate::policy::Policy::judge) makes that.
 
 mod explain;
+mod rates;
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::ACCEPT;
 use http::request::Parts;
@@ -22,14 +24,14 @@ use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::{Head, canonical_host};
 use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin};
-use crate::limit::{Limits, Subject};
+use crate::limit::{Limits, Meter, Told, Who};
 use crate::peer::Peer;
 use crate::policy::Holder;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
 use crate::store::SessionStore;
-use crate::token::TokenError;
+use crate::token::{Token, TokenError};
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -39,6 +41,11 @@ pub use self::explain::Explanation;
 pub struct Gateway {
     routes: Routes,
     store: SessionStore,
+    /// Where shared limits count, if that is not the store.
+    meters: Option<SessionStore>,
+    meter_deadline: Duration,
+    /// How many unknown tokens one client may send.
+    guard: Option<Meter>,
     upstreams: Upstreams,
     forwarded: ForwardedPlan,
     shared: Shared,
@@ -65,6 +72,12 @@ impl Gateway {
         Ok(Self {
             routes: Routes::build(config, &upstreams),
             store,
+            meters: None,
+            meter_deadline: config.limits.redis_deadline.get(),
+            guard: config
+                .guard
+                .unknown_tokens
+                .map(|rate| Meter::new(rate, rate.count.get())),
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
             shared,
@@ -120,15 +133,22 @@ impl Gateway {
         note(&mut record, |record| {
             record.route = Some(Arc::clone(&route.name));
         });
-        self.take(route, Subject::Client(caller.origin.client))?;
-        let holder = self.holder(route, &parts.headers).await?;
+        let mut told = Told::default();
+        let mut who = Who {
+            client: caller.origin.client,
+            holder: None,
+        };
+        self.take(&route.limits.door, &who, &mut told).await?;
+        let token = self.token(route, &parts.headers, who.client)?;
+        let holder = self.holder(&token, who.client).await?;
         let permit = route.policy.judge(holder)?;
-        if let Some(session) = permit.session() {
+        if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
             note(&mut record, |record| {
                 record.user = Some(session.user_id.clone());
             });
-            self.take(route, Subject::User(&session.user_id))?;
+            who.holder = Some((token, session));
         }
+        self.take(&route.limits.inside, &who, &mut told).await?;
         let upgrade = client_upgrade(route, &mut parts)?;
         let body = Body::from_client(
             body,
@@ -147,7 +167,9 @@ impl Gateway {
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
         let reply = self.upstreams.get(route.upstream).forward(outbound).await?;
-        Ok(headers::undress(reply))
+        let mut reply = headers::undress(reply);
+        told.write(reply.headers_mut());
+        Ok(reply)
     }
 
     /// The door: the rule for this request, if the connection may be used for its host.
@@ -162,36 +184,53 @@ impl Gateway {
             .find(head.host(), head.path(parts), &parts.method)?)
     }
 
-    fn take(&self, route: &Route, subject: Subject<'_>) -> Result<(), Refusal> {
-        let rate = match subject {
-            Subject::Client(_) => route.per_client,
-            Subject::User(_) => route.per_user,
-        };
-        Ok(rate.map_or(Ok(()), |rate| {
-            self.shared.limits.take(rate, route.number, subject)
-        })?)
+    /// What these headers carry as a token. Whoever has guessed too often is sent away before the store is asked.
+    fn token(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Carried, Refusal> {
+        if !route.policy.looks_up() {
+            return Ok(Carried::Nothing);
+        }
+        match route.tokens.find(headers) {
+            Ok(Some((token, _))) => {
+                self.admit(client, Some(&token))?;
+                Ok(Carried::Token(token))
+            }
+            Ok(None) => Ok(Carried::Nothing),
+            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
+            Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
+            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
+                self.admit(client, None)?;
+                Ok(Carried::Malformed)
+            }
+        }
     }
 
-    /// Who holds the token of these headers.
-    async fn holder(&self, route: &Route, headers: &HeaderMap) -> Result<Holder, Refusal> {
-        if !route.policy.looks_up() {
-            return Ok(Holder::Nobody);
-        }
-        let token = match route.tokens.find(headers) {
-            Ok(Some((token, _))) => token,
-            Ok(None) => return Ok(Holder::Nobody),
-            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
-            Err(conflict @ TokenError::Conflict) => return Err(conflict.into()),
-            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
-                return Ok(Holder::Malformed);
-            }
+    /// Who holds this token.
+    async fn holder(&self, carried: &Carried, client: IpAddr) -> Result<Holder, Refusal> {
+        let token = match carried {
+            Carried::Nothing => return Ok(Holder::Nobody),
+            Carried::Malformed => return Ok(Holder::Malformed),
+            Carried::Token(token) => token,
         };
-        Ok(self
-            .store
-            .find(&token)
-            .await?
-            .map_or(Holder::Unknown, Holder::Session))
+        let found = self.store.find(token).await?;
+        self.learn(client, token, found.is_some());
+        Ok(found.map_or(Holder::Unknown, Holder::Session))
     }
+}
+
+/// What a request carries where its route looks for a token.
+#[derive(Debug)]
+enum Carried {
+    /// Nothing, or the route does not look.
+    Nothing,
+    /// Something that cannot be a token.
+    Malformed,
+    /// A token.
+    Token(Token),
 }
 
 /// Who sends a request, and what it is called.
@@ -230,7 +269,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
     let code = refusal.code();
     let id = id.to_str().unwrap_or_default();
     match refusal {
-        Refusal::Store(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
+        Refusal::Store(_) | Refusal::Uncounted(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
             let error: &dyn std::error::Error = refusal;
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             tracing::debug!(id, code, %refusal, cause, "a request could not be served");
@@ -240,6 +279,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         | Refusal::Route(_)
         | Refusal::UpgradeWithBody
         | Refusal::TooMany(_)
+        | Refusal::Slowed(_)
         | Refusal::Token(_)
         | Refusal::Denied(_)
         | Refusal::Body(_) => tracing::trace!(id, code, %refusal, "refused"),

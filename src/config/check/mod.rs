@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod identity;
+mod limit;
 mod listen;
 mod overlap;
 mod route;
@@ -28,6 +29,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     identity::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
+    limit::check(config, &mut faults);
     overlap::check(config, &mut faults);
     admin::check(config, &mut faults);
     faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
