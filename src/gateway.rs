@@ -6,32 +6,34 @@
 //! one and needs a [`Permit`](crate::policy::Permit), and only [`Policy::judge`](crate::policy::Policy::judge) makes that.
 
 mod explain;
-mod rates;
+mod meter;
+mod record;
 
-use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::ACCEPT;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use crate::access::{AccessLog, Line};
+use self::meter::Meter;
+use self::record::{Draft, Record, Spent};
+use crate::access::AccessLog;
 use crate::body::Body;
 use crate::config::Config;
 use crate::config::fault::Fault;
-use crate::head::{Head, canonical_host};
-use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin};
-use crate::limit::{Limits, Meter, Told, Who};
+use crate::head::Head;
+use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin, Outbound};
+use crate::limit::{Limits, Subject};
+use crate::metrics;
 use crate::peer::Peer;
 use crate::policy::Holder;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
 use crate::store::SessionStore;
-use crate::token::{Token, TokenError};
+use crate::token::TokenError;
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -40,17 +42,13 @@ pub use self::explain::Explanation;
 #[derive(Debug)]
 pub struct Gateway {
     routes: Routes,
-    store: SessionStore,
-    /// Where shared limits count, if that is not the store.
-    meters: Option<SessionStore>,
-    meter_deadline: Duration,
-    /// How many unknown tokens one client may send.
-    guard: Option<Meter>,
+    store: Arc<SessionStore>,
     upstreams: Upstreams,
     forwarded: ForwardedPlan,
     shared: Shared,
     ids: RequestIds,
     max_uri: usize,
+    meter: Meter,
 }
 
 /// What the workers have in common.
@@ -67,17 +65,18 @@ impl Gateway {
     ///
     /// # Errors
     /// Faults that only show when files are read.
-    pub fn build(config: &Config, store: SessionStore, shared: Shared) -> Result<Self, Vec<Fault>> {
+    pub fn build(
+        config: &Config,
+        store: Arc<SessionStore>,
+        shared: Shared,
+        cells: Arc<metrics::Worker>,
+    ) -> Result<Self, Vec<Fault>> {
         let upstreams = Upstreams::build(&config.upstreams)?;
+        let routes = Routes::build(config, &upstreams);
         Ok(Self {
-            routes: Routes::build(config, &upstreams),
+            meter: Meter::new(cells, &routes, &upstreams),
+            routes,
             store,
-            meters: None,
-            meter_deadline: config.limits.redis_deadline.get(),
-            guard: config
-                .guard
-                .unknown_tokens
-                .map(|rate| Meter::new(rate, rate.count.get())),
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
             shared,
@@ -88,67 +87,54 @@ impl Gateway {
 
     /// Answers one request, whatever happens: a refusal is an answer too.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        let began = Instant::now();
         let (parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
         let accept = parts.headers.get(ACCEPT).cloned();
-        let mut record = self
-            .shared
-            .access
-            .as_ref()
-            .map(|log| Record::begin(log, &parts, &origin, &id));
+        let line = self.shared.access.as_ref();
+        let line = line.map(|log| Draft::begin(log, &parts, &origin, &id));
+        let mut record = Record::begin(began, &self.meter.worker.unrouted, line);
         let caller = Caller {
             peer,
             origin: &origin,
             id: &id,
         };
-        match self.pass(parts, body, caller, record.as_mut()).await {
+        match self.pass(parts, body, caller, &mut record).await {
             Ok(reply) => {
-                if let Some(record) = record {
-                    record.end(reply.status(), None);
-                }
+                record.forwarded(reply.status());
                 reply
             }
             Err(refusal) => {
                 log_refusal(&refusal, &id);
-                if let Some(record) = record {
-                    record.end(refusal.status(), Some(refusal.code()));
-                }
+                record.refused(&refusal);
                 refusal.into_response(refusal::wants_html(accept.as_ref()), &id)
             }
         }
     }
 
     /// The way across.
-    async fn pass(
-        &self,
+    async fn pass<'a>(
+        &'a self,
         mut parts: Parts,
         body: Incoming,
         caller: Caller<'_>,
-        mut record: Option<&mut Record<'_>>,
+        record: &mut Record<'a>,
     ) -> Result<Response<Body>, Refusal> {
         let head = Head::check(&parts, self.max_uri)?;
-        note(&mut record, |record| record.head(&head, &parts));
+        record.note(|line| line.head(&head, &parts));
         let route = self.enter(&parts, &head, caller.peer)?;
-        note(&mut record, |record| {
-            record.route = Some(Arc::clone(&route.name));
-        });
-        let mut told = Told::default();
-        let mut who = Who {
-            client: caller.origin.client,
-            holder: None,
-        };
-        self.take(&route.limits.door, &who, &mut told).await?;
-        let token = self.token(route, &parts.headers, who.client)?;
-        let holder = self.holder(&token, who.client).await?;
+        record.route = self.meter.route(route);
+        record.note(|line| line.route = Some(Arc::clone(&route.name)));
+        self.take(route, Subject::Client(caller.origin.client))?;
+        let holder = self
+            .holder(route, &parts.headers, &mut record.spent)
+            .await?;
         let permit = route.policy.judge(holder)?;
-        if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
-            note(&mut record, |record| {
-                record.user = Some(session.user_id.clone());
-            });
-            who.holder = Some((token, session));
+        if let Some(session) = permit.session() {
+            record.note(|line| line.user = Some(session.user_id.clone()));
+            self.take(route, Subject::User(&session.user_id))?;
         }
-        self.take(&route.limits.inside, &who, &mut told).await?;
         let upgrade = client_upgrade(route, &mut parts)?;
         let body = Body::from_client(
             body,
@@ -166,10 +152,8 @@ impl Gateway {
             route
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
-        let reply = self.upstreams.get(route.upstream).forward(outbound).await?;
-        let mut reply = headers::undress(reply);
-        told.write(reply.headers_mut());
-        Ok(reply)
+        let reply = self.cross(route, outbound, &mut record.spent).await?;
+        Ok(headers::undress(reply))
     }
 
     /// The door: the rule for this request, if the connection may be used for its host.
@@ -184,53 +168,56 @@ impl Gateway {
             .find(head.host(), head.path(parts), &parts.method)?)
     }
 
-    /// What these headers carry as a token. Whoever has guessed too often is sent away before the store is asked.
-    fn token(
+    fn take(&self, route: &Route, subject: Subject<'_>) -> Result<(), Refusal> {
+        let rate = match subject {
+            Subject::Client(_) => route.per_client,
+            Subject::User(_) => route.per_user,
+        };
+        Ok(rate.map_or(Ok(()), |rate| {
+            self.shared.limits.take(rate, route.number, subject)
+        })?)
+    }
+
+    /// Who holds the token of these headers.
+    async fn holder(
         &self,
         route: &Route,
         headers: &HeaderMap,
-        client: IpAddr,
-    ) -> Result<Carried, Refusal> {
+        spent: &mut Spent,
+    ) -> Result<Holder, Refusal> {
         if !route.policy.looks_up() {
-            return Ok(Carried::Nothing);
+            return Ok(Holder::Nobody);
         }
-        match route.tokens.find(headers) {
-            Ok(Some((token, _))) => {
-                self.admit(client, Some(&token))?;
-                Ok(Carried::Token(token))
-            }
-            Ok(None) => Ok(Carried::Nothing),
+        let token = match route.tokens.find(headers) {
+            Ok(Some((token, _))) => token,
+            Ok(None) => return Ok(Holder::Nobody),
             // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
-            Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
+            Err(conflict @ TokenError::Conflict) => return Err(conflict.into()),
             Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
-                self.admit(client, None)?;
-                Ok(Carried::Malformed)
+                return Ok(Holder::Malformed);
             }
-        }
-    }
-
-    /// Who holds this token.
-    async fn holder(&self, carried: &Carried, client: IpAddr) -> Result<Holder, Refusal> {
-        let token = match carried {
-            Carried::Nothing => return Ok(Holder::Nobody),
-            Carried::Malformed => return Ok(Holder::Malformed),
-            Carried::Token(token) => token,
         };
-        let found = self.store.find(token).await?;
-        self.learn(client, token, found.is_some());
-        Ok(found.map_or(Holder::Unknown, Holder::Session))
+        let asked = Instant::now();
+        let found = self.store.find(&token).await;
+        spent.store = asked.elapsed();
+        self.meter.looked_up(spent.store, &found);
+        Ok(found?.map_or(Holder::Unknown, Holder::Session))
     }
-}
 
-/// What a request carries where its route looks for a token.
-#[derive(Debug)]
-enum Carried {
-    /// Nothing, or the route does not look.
-    Nothing,
-    /// Something that cannot be a token.
-    Malformed,
-    /// A token.
-    Token(Token),
+    /// The upstream's answer.
+    async fn cross(
+        &self,
+        route: &Route,
+        outbound: Outbound,
+        spent: &mut Spent,
+    ) -> Result<Response<Body>, Refusal> {
+        let asked = Instant::now();
+        let upstream = self.upstreams.get(route.upstream);
+        let reply = upstream.forward(outbound).await.map_err(Refusal::from);
+        spent.upstream = asked.elapsed();
+        self.meter.asked(route, spent.upstream, &reply);
+        reply
+    }
 }
 
 /// Who sends a request, and what it is called.
@@ -269,7 +256,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
     let code = refusal.code();
     let id = id.to_str().unwrap_or_default();
     match refusal {
-        Refusal::Store(_) | Refusal::Uncounted(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
+        Refusal::Store(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
             let error: &dyn std::error::Error = refusal;
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             tracing::debug!(id, code, %refusal, cause, "a request could not be served");
@@ -279,72 +266,8 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         | Refusal::Route(_)
         | Refusal::UpgradeWithBody
         | Refusal::TooMany(_)
-        | Refusal::Slowed(_)
         | Refusal::Token(_)
         | Refusal::Denied(_)
         | Refusal::Body(_) => tracing::trace!(id, code, %refusal, "refused"),
-    }
-}
-
-/// One request's line of the access log in the making.
-#[derive(Debug)]
-struct Record<'a> {
-    log: &'a AccessLog,
-    began: Instant,
-    id: &'a HeaderValue,
-    client: String,
-    method: http::Method,
-    host: String,
-    path: String,
-    route: Option<Arc<str>>,
-    user: Option<String>,
-}
-
-fn note<'a>(record: &mut Option<&mut Record<'a>>, fill: impl FnOnce(&mut Record<'a>)) {
-    if let Some(record) = record {
-        fill(record);
-    }
-}
-
-impl<'a> Record<'a> {
-    fn begin(log: &'a AccessLog, parts: &Parts, origin: &Origin, id: &'a HeaderValue) -> Self {
-        let host = parts
-            .uri
-            .host()
-            .and_then(canonical_host)
-            .map(Cow::into_owned)
-            .unwrap_or_default();
-        Self {
-            log,
-            began: Instant::now(),
-            id,
-            client: origin.client.to_string(),
-            method: parts.method.clone(),
-            host,
-            path: parts.uri.path().to_owned(),
-            route: None,
-            user: None,
-        }
-    }
-
-    fn head(&mut self, head: &Head, parts: &Parts) {
-        head.host().clone_into(&mut self.host);
-        head.path(parts).clone_into(&mut self.path);
-    }
-
-    fn end(self, status: StatusCode, refusal: Option<&str>) {
-        self.log.write(Line {
-            time: 0.0,
-            id: self.id.to_str().unwrap_or_default(),
-            client: &self.client,
-            method: self.method.as_str(),
-            host: &self.host,
-            path: &self.path,
-            route: self.route.as_deref(),
-            user: self.user.as_deref(),
-            status: status.as_u16(),
-            refusal,
-            millis: self.began.elapsed().as_secs_f64() * 1000.0,
-        });
     }
 }

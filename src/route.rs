@@ -11,10 +11,9 @@ use foldhash::fast::RandomState;
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use crate::config::value::{HostPattern, TokenSource};
+use crate::config::value::{HostPattern, Rate, TokenSource};
 use crate::config::{self, Config};
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
-use crate::limit::RouteLimits;
 use crate::policy::Policy;
 use crate::token::{TokenShape, TokenSources};
 use crate::upstream::{UpstreamId, Upstreams};
@@ -40,8 +39,10 @@ pub struct Route {
     pub max_body: u64,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
-    /// How many requests it takes; routes without limits of their own share the default ones.
-    pub limits: Arc<RouteLimits>,
+    /// Rate for one client.
+    pub per_client: Option<Rate>,
+    /// Rate for one user.
+    pub per_user: Option<Rate>,
 }
 
 /// No rule for a request.
@@ -91,7 +92,6 @@ impl Routes {
         let shared = Shared {
             managed: Arc::new(Managed::new(names)),
             forwarded: Arc::new(ForwardedPlan::new(&config.forwarded)),
-            limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
             config,
         };
         let mut routes = Self::default();
@@ -192,7 +192,6 @@ fn trimmed(path: &str) -> &str {
 struct Shared<'a> {
     managed: Arc<Managed>,
     forwarded: Arc<ForwardedPlan>,
-    limits: Arc<RouteLimits>,
     config: &'a Config,
 }
 
@@ -222,10 +221,8 @@ impl Shared<'_> {
                 .iter()
                 .map(|name| name.as_str().to_owned())
                 .collect(),
-            limits: route.limits.as_ref().map_or_else(
-                || Arc::clone(&self.limits),
-                |own| Arc::new(RouteLimits::new(Some(&route.place()), own)),
-            ),
+            per_client: route.limit.per_client,
+            per_user: route.limit.per_user,
         }
     }
 

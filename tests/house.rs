@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floor of each room. A file imports from lower floors and from its own room only.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: &[(&str, u8)] = &[
     ("access", 1),
     ("audit", 5),
     ("body", 1),
@@ -16,11 +16,12 @@ const FLOORS: [(&str, u8); 24] = [
     ("session", 2),
     ("socket", 0),
     ("head", 2),
-    ("limit", 3),
+    ("limit", 2),
     ("token", 2),
     ("policy", 3),
     ("headers", 4),
     ("store", 4),
+    ("monitor", 5),
     ("upstream", 5),
     ("route", 6),
     ("refusal", 7),

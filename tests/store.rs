@@ -17,5 +17,3 @@ mod contract;
 mod embedded;
 #[path = "store/faults.rs"]
 mod faults;
-#[path = "store/meter.rs"]
-mod meter;

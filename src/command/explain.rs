@@ -47,16 +47,17 @@ pub async fn run(
         .await
         .context("the store cannot be opened")?;
     store.settle(CONNECT_PATIENCE).await;
-    let gateway = Gateway::build(config, store, Shared::default()).map_err(|faults| {
-        anyhow::anyhow!(
-            "{}",
-            faults
-                .iter()
-                .map(|fault| fault.message.as_str())
-                .collect::<Vec<_>>()
-                .join("; ")
-        )
-    })?;
+    let gateway = Gateway::build(config, Arc::new(store), Shared::default(), Arc::default())
+        .map_err(|faults| {
+            anyhow::anyhow!(
+                "{}",
+                faults
+                    .iter()
+                    .map(|fault| fault.message.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            )
+        })?;
     let explanation = gateway
         .explain(request, question.token.as_deref(), &peer)
         .await;

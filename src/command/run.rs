@@ -2,21 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 
 use crate::access::AccessLog;
 use crate::body::Body;
-use crate::config::Config;
 use crate::config::fault::Fault;
+use crate::config::{Config, Limits, Listener};
 use crate::gateway::{Gateway, Shared};
+use crate::metrics::Metrics;
+use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::server::{Handler, Server};
-use crate::store::{SessionStore, StoreSource};
+use crate::store::StoreSource;
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
 /// connection is being made, but a gateway must also start when Redis is away.
@@ -25,14 +27,21 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the last lines of the access log may take to be written at the end.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// A server whose addresses are taken and whose certificates are read.
+/// Clients of the metrics listener at a time: a few scrapers and load balancers.
+const MONITOR_CONNECTIONS: u32 = 64;
+
+/// Servers whose addresses are taken and whose certificates are read.
 #[derive(Debug)]
-pub struct Bound(Server);
+pub struct Bound {
+    clients: Server,
+    /// Tells about the gateway.
+    monitor: Option<Server>,
+}
 
 impl Bound {
     /// The addresses, in the order of the file.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.addresses()
+        self.clients.addresses()
     }
 }
 
@@ -59,7 +68,30 @@ pub fn bind(config: &Config) -> anyhow::Result<Bound> {
     for (address, listener) in server.addresses().iter().zip(&config.listeners) {
         tracing::info!(%address, tls = listener.get_ref().tls.is_some(), "listening");
     }
-    Ok(Bound(server))
+    Ok(Bound {
+        clients: server,
+        monitor: bind_monitor(config)?,
+    })
+}
+
+fn bind_monitor(config: &Config) -> anyhow::Result<Option<Server>> {
+    let Some(address) = &config.metrics.listen else {
+        return Ok(None);
+    };
+    let listener = Listener {
+        address: *address.get_ref(),
+        tls: None,
+    };
+    let limits = Limits {
+        max_connections: MONITOR_CONNECTIONS,
+        header_timeout: config.limits.header_timeout,
+        ..Limits::default()
+    };
+    let server = Server::bind_one("monitor", &listener, limits, Duration::ZERO)?;
+    for address in server.addresses() {
+        tracing::info!(%address, "telling metrics");
+    }
+    Ok(Some(server))
 }
 
 /// Serves on what is bound.
@@ -84,47 +116,59 @@ pub async fn serve(
         access,
         ..Shared::default()
     };
+    let metrics = Metrics::new(bound.clients.workers());
+    metrics.process.configured();
+    let readiness = Readiness::new(bound.clients.workers());
+    let monitor = Monitor::new(
+        &config.metrics,
+        Arc::clone(&metrics),
+        Arc::clone(&readiness),
+    );
+    let shutdown = {
+        let readiness = Arc::clone(&readiness);
+        async move {
+            shutdown.await;
+            readiness.drain();
+        }
+    };
     let config = config.clone();
-    let missing = Arc::new(AtomicUsize::new(bound.0.workers()));
-    let make = move |_worker: usize| {
-        let (config, source, shared, missing) = (
-            config.clone(),
-            source.clone(),
-            shared.clone(),
-            Arc::clone(&missing),
-        );
+    let make = move |worker: usize| {
+        let (config, source, shared) = (config.clone(), source.clone(), shared.clone());
+        let (cells, readiness) = (metrics.worker(worker), Arc::clone(&readiness));
         async move {
             let store = source
                 .connect()
                 .await
                 .context("the session store cannot be used")?;
             store.settle(STORE_PATIENCE).await;
-            let meters = connect_meters(&config).await?;
-            let gateway = Gateway::build(&config, store, shared)
-                .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?
-                .counting_in(meters);
-            if missing.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let store = Arc::new(store);
+            let gateway = Gateway::build(&config, Arc::clone(&store), shared, cells)
+                .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?;
+            if readiness.started(store) {
                 tracing::info!("ready");
             }
             Ok(gateway)
         }
     };
-    let served = bound.0.run(make, shutdown).await;
+    let (over, end) = oneshot::channel::<()>();
+    let telling = bound.monitor.map(|server| {
+        let make = move |_| {
+            let monitor = monitor.clone();
+            async { Ok(monitor) }
+        };
+        tokio::spawn(server.run::<_, _, _, anyhow::Error>(make, async {
+            end.await.ok();
+        }))
+    });
+    let served = bound.clients.run(make, shutdown).await;
+    drop(over);
+    if let Some(telling) = telling {
+        telling.await.context("the metrics listener died")??;
+    }
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }
     served
-}
-
-/// A worker's way to the Redis that only counts, if there is one.
-async fn connect_meters(config: &Config) -> anyhow::Result<Option<SessionStore>> {
-    let Some(source) = StoreSource::for_limits(config) else {
-        return Ok(None);
-    };
-    let meters = source.connect().await;
-    let meters = meters.context("the Redis of the rate limits cannot be used")?;
-    meters.settle(STORE_PATIENCE).await;
-    Ok(Some(meters))
 }
 
 impl Handler for Gateway {
@@ -134,6 +178,13 @@ impl Handler for Gateway {
         peer: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
         Self::handle(self, request, peer)
+    }
+}
+
+impl Handler for Monitor {
+    async fn handle(&self, request: Request<Incoming>, _: &Peer) -> Response<Body> {
+        let answer = self.answer(request.method(), request.uri().path());
+        answer.unwrap_or_else(monitor::nothing_here)
     }
 }
 

@@ -331,6 +331,32 @@ impl Gateway {
         self.find(false)
     }
 
+    /// What its metrics listener answers at this path.
+    pub(crate) async fn monitor(&self, path: &str) -> Reply {
+        let events = self.events();
+        let mut told = events
+            .iter()
+            .filter(|event| message(event) == "telling metrics");
+        let event = told.next().expect("it has a `[metrics] listen`");
+        let address = field(event, "address").as_str().unwrap();
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        Connection::h1_over(stream)
+            .await
+            .send(Call::get(path))
+            .await
+    }
+
+    /// The number of this series in its metrics, such as `requests_total{route="a"}`; 0 if there is none.
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
+        let text = String::from_utf8(self.monitor("/metrics").await.body.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| {
+            line.strip_prefix("drawbridge_")?
+                .strip_prefix(series)?
+                .strip_prefix(' ')
+        });
+        line.map_or(0.0, |number| number.parse().unwrap())
+    }
+
     /// Address of its first listener with TLS.
     pub(crate) fn secure(&self) -> SocketAddr {
         self.find(true)

@@ -3,8 +3,8 @@
 mod admin;
 mod bounds;
 mod identity;
-mod limit;
 mod listen;
+mod metrics;
 mod overlap;
 mod route;
 mod store;
@@ -29,9 +29,9 @@ pub fn run(config: &Config) -> Vec<Fault> {
     identity::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
-    limit::check(config, &mut faults);
     overlap::check(config, &mut faults);
     admin::check(config, &mut faults);
+    metrics::check(config, &mut faults);
     faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
     faults
 }

@@ -14,8 +14,7 @@ use serde::Deserialize;
 
 pub use self::admin::{CertificateName, KeyDigest};
 pub use self::http::{
-    HeaderName, HostPattern, LimitName, Method, PathPattern, PermissionPattern, TokenSource,
-    UpgradeName,
+    HeaderName, HostPattern, Method, PathPattern, PermissionPattern, TokenSource, UpgradeName,
 };
 pub use self::net::{Network, Origin};
 pub use self::store::{FieldPath, KeyTemplate, RedisUrl, Secret, TokenPrefix};
@@ -137,11 +136,11 @@ string_schema!(
     "Number with unit: 512B, 16KiB, 8MiB"
 );
 
-/// A rate: `"100/s"`, `"600/m"`, `"1000/h"`.
+/// A rate: `"100/s"`, `"600/m"`, `"1000/h"`. The number is also the burst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate {
-    /// How many.
+    /// How many, and how many at once.
     pub count: NonZeroU32,
     /// In how long.
     pub per: time::Duration,

@@ -3,7 +3,6 @@
 //! Reading happens where it is asked for: a snapshot costs about a microsecond. Writing belongs to one thread, which
 //! commits what is waiting all at once; whoever gets `Ok` may rely on the disk.
 
-mod meter;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -17,7 +16,6 @@ use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
 
-use self::meter::Meters;
 use self::writer::{Change, Writer};
 use super::key::{KeyFormat, belongs};
 use super::{StoreError, now};
@@ -41,7 +39,6 @@ struct Open {
     writer: Writer,
     format: RecordFormat,
     keys: KeyFormat,
-    meters: Meters,
 }
 
 impl EmbeddedStore {
@@ -60,7 +57,6 @@ impl EmbeddedStore {
             database,
             format: RecordFormat::new(config),
             keys: KeyFormat::new(&config.key, at_rest),
-            meters: Meters::default(),
         })))
     }
 

@@ -7,7 +7,6 @@
 mod failure;
 mod link;
 mod master;
-mod meter;
 mod setup;
 mod stream;
 mod tls;
@@ -76,6 +75,11 @@ impl RedisStore {
         };
         // Not there in time: look-ups say so, and the watchdog goes on trying.
         timeout(patience, reachable).await.ok();
+    }
+
+    /// See [`super::SessionStore::is_reachable`].
+    pub fn is_reachable(&self) -> bool {
+        self.link.client().is_ok()
     }
 
     /// See [`super::SessionStore::find`].

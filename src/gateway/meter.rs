@@ -1,0 +1,72 @@
+//! Where a worker counts what happens: found by name when the configuration is loaded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Response;
+
+use crate::body::Body;
+use crate::metrics;
+use crate::refusal::Refusal;
+use crate::route::{Route, Routes};
+use crate::session::Session;
+use crate::store::StoreError;
+use crate::upstream::Upstreams;
+
+/// The cells of one worker, those of its routes and upstreams by the route's number.
+#[derive(Debug)]
+pub(super) struct Meter {
+    pub(super) worker: Arc<metrics::Worker>,
+    routes: Vec<(Arc<metrics::Route>, Arc<metrics::Upstream>)>,
+}
+
+impl Meter {
+    pub(super) fn new(
+        worker: Arc<metrics::Worker>,
+        routes: &Routes,
+        upstreams: &Upstreams,
+    ) -> Self {
+        let cells = |route: &Route| {
+            let upstream = upstreams.name(route.upstream);
+            (worker.route(&route.name), worker.upstream(upstream))
+        };
+        Self {
+            routes: routes.iter().map(cells).collect(),
+            worker,
+        }
+    }
+
+    /// The cells of this route; of no route, if it is not one of ours.
+    pub(super) fn route(&self, route: &Route) -> &metrics::Route {
+        let found = self.routes.get(route.number);
+        found.map_or(&self.worker.unrouted, |(route, _)| route)
+    }
+
+    /// A look-up in the store took this long and came to this.
+    pub(super) fn looked_up(&self, time: Duration, found: &Result<Option<Session>, StoreError>) {
+        let lookups = &self.worker.lookups;
+        lookups.time.took(time);
+        match found {
+            Ok(Some(_)) => lookups.found.one(),
+            Ok(None) => lookups.absent.one(),
+            Err(_) => lookups.failed.one(),
+        }
+    }
+
+    /// The upstream of this route was asked and took this long to answer, or not to answer.
+    pub(super) fn asked(
+        &self,
+        route: &Route,
+        time: Duration,
+        reply: &Result<Response<Body>, Refusal>,
+    ) {
+        let Some((_, upstream)) = self.routes.get(route.number) else {
+            return;
+        };
+        upstream.time.took(time);
+        match reply {
+            Ok(reply) => upstream.answered(reply.status().as_u16()),
+            Err(refusal) => upstream.failed.one(refusal.code()),
+        }
+    }
+}
