@@ -5,19 +5,21 @@
 //! takes an [`Outbound`](crate::headers::Outbound), only [`HeaderPlan::dress`](crate::headers::HeaderPlan::dress) makes
 //! one and needs a [`Permit`](crate::policy::Permit), and only [`Policy::judge`](crate::policy::Policy::judge) makes that.
 
+mod cells;
 mod explain;
-mod meter;
+mod rates;
 mod record;
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use self::meter::Meter;
+use self::cells::Cells;
 use self::record::{Draft, Record, Spent};
 use crate::access::AccessLog;
 use crate::body::Body;
@@ -25,7 +27,7 @@ use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::Head;
 use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin, Outbound};
-use crate::limit::{Limits, Subject};
+use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::peer::Peer;
 use crate::policy::Holder;
@@ -33,7 +35,7 @@ use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
 use crate::store::SessionStore;
-use crate::token::TokenError;
+use crate::token::{Token, TokenError};
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -43,12 +45,17 @@ pub use self::explain::Explanation;
 pub struct Gateway {
     routes: Routes,
     store: Arc<SessionStore>,
+    /// Where shared limits count, if that is not the store.
+    meters: Option<SessionStore>,
+    meter_deadline: Duration,
+    /// How many unknown tokens one client may send.
+    guard: Option<Meter>,
     upstreams: Upstreams,
     forwarded: ForwardedPlan,
     shared: Shared,
     ids: RequestIds,
     max_uri: usize,
-    meter: Meter,
+    cells: Cells,
 }
 
 /// What the workers have in common.
@@ -74,9 +81,15 @@ impl Gateway {
         let upstreams = Upstreams::build(&config.upstreams)?;
         let routes = Routes::build(config, &upstreams);
         Ok(Self {
-            meter: Meter::new(cells, &routes, &upstreams),
+            cells: Cells::new(cells, &routes, &upstreams),
             routes,
             store,
+            meters: None,
+            meter_deadline: config.limits.redis_deadline.get(),
+            guard: config
+                .guard
+                .unknown_tokens
+                .map(|rate| Meter::new(rate, rate.count.get())),
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
             shared,
@@ -94,7 +107,7 @@ impl Gateway {
         let accept = parts.headers.get(ACCEPT).cloned();
         let line = self.shared.access.as_ref();
         let line = line.map(|log| Draft::begin(log, &parts, &origin, &id));
-        let mut record = Record::begin(began, &self.meter.worker.unrouted, line);
+        let mut record = Record::begin(began, &self.cells.worker.unrouted, line);
         let caller = Caller {
             peer,
             origin: &origin,
@@ -124,17 +137,22 @@ impl Gateway {
         let head = Head::check(&parts, self.max_uri)?;
         record.note(|line| line.head(&head, &parts));
         let route = self.enter(&parts, &head, caller.peer)?;
-        record.route = self.meter.route(route);
+        record.route = self.cells.route(route);
         record.note(|line| line.route = Some(Arc::clone(&route.name)));
-        self.take(route, Subject::Client(caller.origin.client))?;
-        let holder = self
-            .holder(route, &parts.headers, &mut record.spent)
-            .await?;
+        let mut told = Told::default();
+        let mut who = Who {
+            client: caller.origin.client,
+            holder: None,
+        };
+        self.take(&route.limits.door, &who, &mut told).await?;
+        let token = self.token(route, &parts.headers, who.client)?;
+        let holder = self.holder(&token, who.client, &mut record.spent).await?;
         let permit = route.policy.judge(holder)?;
-        if let Some(session) = permit.session() {
+        if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
             record.note(|line| line.user = Some(session.user_id.clone()));
-            self.take(route, Subject::User(&session.user_id))?;
+            who.holder = Some((token, session));
         }
+        self.take(&route.limits.inside, &who, &mut told).await?;
         let upgrade = client_upgrade(route, &mut parts)?;
         let body = Body::from_client(
             body,
@@ -153,7 +171,9 @@ impl Gateway {
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
         let reply = self.cross(route, outbound, &mut record.spent).await?;
-        Ok(headers::undress(reply))
+        let mut reply = headers::undress(reply);
+        told.write(reply.headers_mut());
+        Ok(reply)
     }
 
     /// The door: the rule for this request, if the connection may be used for its host.
@@ -168,40 +188,50 @@ impl Gateway {
             .find(head.host(), head.path(parts), &parts.method)?)
     }
 
-    fn take(&self, route: &Route, subject: Subject<'_>) -> Result<(), Refusal> {
-        let rate = match subject {
-            Subject::Client(_) => route.per_client,
-            Subject::User(_) => route.per_user,
-        };
-        Ok(rate.map_or(Ok(()), |rate| {
-            self.shared.limits.take(rate, route.number, subject)
-        })?)
-    }
-
-    /// Who holds the token of these headers.
-    async fn holder(
+    /// What these headers carry as a token. Whoever has guessed too often is sent away before the store is asked.
+    fn token(
         &self,
         route: &Route,
         headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Carried, Refusal> {
+        if !route.policy.looks_up() {
+            return Ok(Carried::Nothing);
+        }
+        match route.tokens.find(headers) {
+            Ok(Some((token, _))) => {
+                self.admit(client, Some(&token))?;
+                Ok(Carried::Token(token))
+            }
+            Ok(None) => Ok(Carried::Nothing),
+            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
+            Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
+            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
+                self.admit(client, None)?;
+                Ok(Carried::Malformed)
+            }
+        }
+    }
+
+    /// Who holds this token.
+    async fn holder(
+        &self,
+        carried: &Carried,
+        client: IpAddr,
         spent: &mut Spent,
     ) -> Result<Holder, Refusal> {
-        if !route.policy.looks_up() {
-            return Ok(Holder::Nobody);
-        }
-        let token = match route.tokens.find(headers) {
-            Ok(Some((token, _))) => token,
-            Ok(None) => return Ok(Holder::Nobody),
-            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
-            Err(conflict @ TokenError::Conflict) => return Err(conflict.into()),
-            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
-                return Ok(Holder::Malformed);
-            }
+        let token = match carried {
+            Carried::Nothing => return Ok(Holder::Nobody),
+            Carried::Malformed => return Ok(Holder::Malformed),
+            Carried::Token(token) => token,
         };
         let asked = Instant::now();
-        let found = self.store.find(&token).await;
+        let found = self.store.find(token).await;
         spent.store = asked.elapsed();
-        self.meter.looked_up(spent.store, &found);
-        Ok(found?.map_or(Holder::Unknown, Holder::Session))
+        self.cells.looked_up(spent.store, &found);
+        let found = found?;
+        self.learn(client, token, found.is_some());
+        Ok(found.map_or(Holder::Unknown, Holder::Session))
     }
 
     /// The upstream's answer.
@@ -215,9 +245,20 @@ impl Gateway {
         let upstream = self.upstreams.get(route.upstream);
         let reply = upstream.forward(outbound).await.map_err(Refusal::from);
         spent.upstream = asked.elapsed();
-        self.meter.asked(route, spent.upstream, &reply);
+        self.cells.asked(route, spent.upstream, &reply);
         reply
     }
+}
+
+/// What a request carries where its route looks for a token.
+#[derive(Debug)]
+enum Carried {
+    /// Nothing, or the route does not look.
+    Nothing,
+    /// Something that cannot be a token.
+    Malformed,
+    /// A token.
+    Token(Token),
 }
 
 /// Who sends a request, and what it is called.
@@ -256,7 +297,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
     let code = refusal.code();
     let id = id.to_str().unwrap_or_default();
     match refusal {
-        Refusal::Store(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
+        Refusal::Store(_) | Refusal::Uncounted(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
             let error: &dyn std::error::Error = refusal;
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             tracing::debug!(id, code, %refusal, cause, "a request could not be served");
@@ -266,6 +307,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         | Refusal::Route(_)
         | Refusal::UpgradeWithBody
         | Refusal::TooMany(_)
+        | Refusal::Slowed(_)
         | Refusal::Token(_)
         | Refusal::Denied(_)
         | Refusal::Body(_) => tracing::trace!(id, code, %refusal, "refused"),

@@ -6,7 +6,7 @@
 //! gateway  ── the path; start reading here ──          gateway.rs
 //!   head     the one form of the request                 head.rs
 //!   route    which rule it falls under                    route.rs
-//!   limit    how much its client may ask for               limit.rs
+//!   limit    how much its sender may ask for               limit/
 //!   token    the secret it carries                          token.rs
 //!   store    the session of that token                       store/
 //!   policy   may it pass? makes a Permit                      policy.rs

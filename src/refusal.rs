@@ -4,6 +4,8 @@
 //! there is no arm for the rest, so a new way to fail does not compile until somebody has decided what it means.
 //! What a client reads never holds a cause, a token, or anything of another request.
 
+mod form;
+
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -13,12 +15,14 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use crate::body::Body;
 use crate::head::HeadError;
 use crate::headers::HeaderError;
-use crate::limit::TooMany;
+use crate::limit::{self, Slowed, TooMany};
 use crate::policy::Denied;
 use crate::route::RouteError;
 use crate::store::StoreError;
 use crate::token::TokenError;
 use crate::upstream::UpstreamError;
+
+pub use self::form::wants_html;
 
 /// A request that is not answered by an upstream, and why.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,12 @@ pub enum Refusal {
     /// Its client or user sends too many.
     #[error(transparent)]
     TooMany(#[from] TooMany),
+    /// Its client sends one unknown token after the other.
+    #[error(transparent)]
+    Slowed(#[from] Slowed),
+    /// Nobody could tell whether there are too many, and the limit denies then.
+    #[error("a shared rate limit could not be asked")]
+    Uncounted(#[source] StoreError),
     /// It carries tokens that contradict each other.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -76,6 +86,22 @@ const fn answer(status: StatusCode, code: &'static str, detail: &'static str) ->
     }
 }
 
+const TOO_MANY: Answer = answer(
+    StatusCode::TOO_MANY_REQUESTS,
+    "rate_limited",
+    "Too many requests. Try again later.",
+);
+const SLOWED: Answer = answer(
+    StatusCode::TOO_MANY_REQUESTS,
+    "unknown_tokens",
+    "Too many unknown tokens came from this address. Try again later.",
+);
+const UNCOUNTED: Answer = answer(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "rate_limit_unavailable",
+    "Whether there are too many requests cannot be told right now. Try again.",
+);
+
 /// Seconds until a client may try again when the session store or an upstream is away.
 const RETRY_AFTER_OUTAGE: u64 = 1;
 
@@ -105,11 +131,9 @@ impl Refusal {
                 "bad_request",
                 "A request to switch protocols must not carry a body.",
             ),
-            Self::TooMany(_) => answer(
-                S::TOO_MANY_REQUESTS,
-                "rate_limited",
-                "Too many requests. Try again later.",
-            ),
+            Self::TooMany(_) => TOO_MANY,
+            Self::Slowed(_) => SLOWED,
+            Self::Uncounted(_) => UNCOUNTED,
             Self::Token(TokenError::Conflict) => answer(
                 S::UNAUTHORIZED,
                 "token_malformed",
@@ -168,9 +192,9 @@ impl Refusal {
         let title = answer.status.canonical_reason().unwrap_or("Refused");
         let id = request_id.to_str().unwrap_or_default();
         let (kind, text) = if wants_html {
-            ("text/html; charset=utf-8", page(answer, title, id))
+            ("text/html; charset=utf-8", form::page(answer, title, id))
         } else {
-            ("application/problem+json", problem(answer, title, id))
+            ("application/problem+json", form::problem(answer, title, id))
         };
         let mut response = Response::new(Body::text(text));
         *response.status_mut() = answer.status;
@@ -218,13 +242,20 @@ impl Refusal {
                     HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
                 );
             }
-            Self::TooMany(TooMany { retry_after }) => {
-                headers.insert(RETRY_AFTER, (retry_after.as_secs() + 1).into());
+            Self::TooMany(TooMany {
+                retry_after, told, ..
+            }) => {
+                headers.insert(RETRY_AFTER, limit::seconds(*retry_after).max(1).into());
+                told.clone().write(headers);
+            }
+            Self::Slowed(Slowed { retry_after }) => {
+                headers.insert(RETRY_AFTER, limit::seconds(*retry_after).max(1).into());
             }
             Self::Head(_)
             | Self::Misdirected
             | Self::Route(RouteError::NotFound)
             | Self::UpgradeWithBody
+            | Self::Uncounted(_)
             | Self::Token(_)
             | Self::Store(_)
             | Self::Denied(_)
@@ -335,51 +366,6 @@ fn challenge(answer: Answer) -> &'static str {
         "permission_denied" => "Bearer realm=\"drawbridge\", error=\"insufficient_scope\"",
         _ => "Bearer realm=\"drawbridge\", error=\"invalid_token\"",
     }
-}
-
-fn problem(answer: Answer, title: &str, id: &str) -> String {
-    let Answer {
-        status,
-        code,
-        detail,
-    } = answer;
-    serde_json::json!({
-        "type": format!("urn:drawbridge:{code}"),
-        "title": title,
-        "status": status.as_u16(),
-        "detail": detail,
-        "code": code,
-        "request_id": id,
-    })
-    .to_string()
-        + "\n"
-}
-
-fn page(answer: Answer, title: &str, id: &str) -> String {
-    let Answer {
-        status,
-        code,
-        detail,
-    } = answer;
-    let number = status.as_u16();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<title>{number} {title}</title>\n\
-         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:15vh auto;padding:0 1rem}}\
-         small{{color:#666}}</style>\n<h1>{title}</h1>\n<p>{detail}</p>\n<p><small>{number} {code} · {id}</small></p>\n</html>\n"
-    )
-}
-
-/// Whether this client would rather have a page: it names `text/html`, and not after a JSON type.
-pub fn wants_html(accept: Option<&HeaderValue>) -> bool {
-    let accept = accept
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let mut types = accept
-        .split(',')
-        .filter_map(|part| part.split(';').next())
-        .map(str::trim);
-    types.find(|kind| *kind == "text/html" || kind.ends_with("json")) == Some("text/html")
 }
 
 #[cfg(test)]

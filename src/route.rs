@@ -11,9 +11,10 @@ use foldhash::fast::RandomState;
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
-use crate::config::value::{HostPattern, Rate, TokenSource};
+use crate::config::value::{HostPattern, TokenSource};
 use crate::config::{self, Config};
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
+use crate::limit::RouteLimits;
 use crate::policy::Policy;
 use crate::token::{TokenShape, TokenSources};
 use crate::upstream::{UpstreamId, Upstreams};
@@ -39,10 +40,8 @@ pub struct Route {
     pub max_body: u64,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
-    /// Rate for one client.
-    pub per_client: Option<Rate>,
-    /// Rate for one user.
-    pub per_user: Option<Rate>,
+    /// How many requests it takes; routes without limits of their own share the default ones.
+    pub limits: Arc<RouteLimits>,
 }
 
 /// No rule for a request.
@@ -92,6 +91,7 @@ impl Routes {
         let shared = Shared {
             managed: Arc::new(Managed::new(names)),
             forwarded: Arc::new(ForwardedPlan::new(&config.forwarded)),
+            limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
             config,
         };
         let mut routes = Self::default();
@@ -192,6 +192,7 @@ fn trimmed(path: &str) -> &str {
 struct Shared<'a> {
     managed: Arc<Managed>,
     forwarded: Arc<ForwardedPlan>,
+    limits: Arc<RouteLimits>,
     config: &'a Config,
 }
 
@@ -221,8 +222,10 @@ impl Shared<'_> {
                 .iter()
                 .map(|name| name.as_str().to_owned())
                 .collect(),
-            per_client: route.limit.per_client,
-            per_user: route.limit.per_user,
+            limits: route.limits.as_ref().map_or_else(
+                || Arc::clone(&self.limits),
+                |own| Arc::new(RouteLimits::new(Some(&route.place()), own)),
+            ),
         }
     }
 

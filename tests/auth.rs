@@ -531,8 +531,8 @@ async fn with_digests_at_rest_the_store_holds_no_token() {
 async fn a_rate_limit_is_429_with_retry_after() {
     let upstream = upstream();
     let gateway = doors(&upstream)
-        .route("prefix = \"/few\"\nauth = \"public\"\nupstream = \"app\"\nlimit = { per_client = \"3/m\" }")
-        .route("prefix = \"/mine\"\nupstream = \"app\"\nlimit = { per_user = \"2/m\" }")
+        .route("prefix = \"/few\"\nauth = \"public\"\nupstream = \"app\"\nlimits = [{ by = \"client\", rate = \"3/m\" }]")
+        .route("prefix = \"/mine\"\nupstream = \"app\"\nlimits = [{ by = \"user\", rate = \"2/m\" }]")
         .start()
         .await;
 

@@ -4,6 +4,8 @@
 mod admin;
 #[path = "config/check.rs"]
 mod check;
+#[path = "config/limit.rs"]
+mod limit;
 #[path = "config/load.rs"]
 mod load;
 #[path = "config/overlap.rs"]

@@ -371,7 +371,7 @@ async fn a_client_beyond_its_rate_is_429_and_told_when_to_come_back() {
     let upstream = upstream();
     let gateway = gateway()
         .upstream("app", &upstream)
-        .route("prefix = \"/\"\nauth = \"public\"\nupstream = \"app\"\nlimit = { per_client = \"3/h\" }")
+        .route("prefix = \"/\"\nauth = \"public\"\nupstream = \"app\"\nlimits = [{ by = \"client\", rate = \"3/h\" }]")
         .start()
         .await;
 

@@ -16,7 +16,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("session", 2),
     ("socket", 0),
     ("head", 2),
-    ("limit", 2),
+    ("limit", 3),
     ("token", 2),
     ("policy", 3),
     ("headers", 4),

@@ -17,3 +17,5 @@ mod contract;
 mod embedded;
 #[path = "store/faults.rs"]
 mod faults;
+#[path = "store/meter.rs"]
+mod meter;

@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::server::{Handler, Server};
-use crate::store::StoreSource;
+use crate::store::{SessionStore, StoreSource};
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
 /// connection is being made, but a gateway must also start when Redis is away.
@@ -141,9 +141,11 @@ pub async fn serve(
                 .await
                 .context("the session store cannot be used")?;
             store.settle(STORE_PATIENCE).await;
+            let meters = connect_meters(&config).await?;
             let store = Arc::new(store);
             let gateway = Gateway::build(&config, Arc::clone(&store), shared, cells)
-                .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?;
+                .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?
+                .counting_in(meters);
             if readiness.started(store) {
                 tracing::info!("ready");
             }
@@ -169,6 +171,17 @@ pub async fn serve(
         writer.finish(LOG_PATIENCE);
     }
     served
+}
+
+/// A worker's way to the Redis that only counts, if there is one.
+async fn connect_meters(config: &Config) -> anyhow::Result<Option<SessionStore>> {
+    let Some(source) = StoreSource::for_limits(config) else {
+        return Ok(None);
+    };
+    let meters = source.connect().await;
+    let meters = meters.context("the Redis of the rate limits cannot be used")?;
+    meters.settle(STORE_PATIENCE).await;
+    Ok(Some(meters))
 }
 
 impl Handler for Gateway {

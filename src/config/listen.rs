@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Duration, Size};
+use super::limit::RateLimit;
+use super::value::{Duration, RedisUrl, Size};
 
 /// The process as a whole.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -128,6 +129,17 @@ pub struct Limits {
     pub max_connections: u32,
     /// Requests under way on one HTTP/2 connection.
     pub max_streams: u32,
+    /// Rate limits of every route that has none of its own. Each counts the requests of all these routes together.
+    #[schemars(with = "Vec<RateLimit>")]
+    pub rates: Vec<Spanned<RateLimit>>,
+    /// Redis for shared rate limits; the store's if absent. Counters are written with every request and are no loss.
+    #[schemars(with = "Option<RedisUrl>")]
+    pub redis: Option<Spanned<RedisUrl>>,
+    /// PEM file with the authorities that may sign that server's certificate; the system's if absent.
+    #[schemars(with = "Option<PathBuf>")]
+    pub redis_ca: Option<Spanned<PathBuf>>,
+    /// A shared limit that has no answer by then does what its `on_error` says.
+    pub redis_deadline: Duration,
 }
 
 impl Default for Limits {
@@ -139,6 +151,10 @@ impl Default for Limits {
             max_uri: Size::kib(8),
             max_connections: 16_384,
             max_streams: 100,
+            rates: Vec::new(),
+            redis: None,
+            redis_ca: None,
+            redis_deadline: Duration::from_millis(100),
         }
     }
 }

@@ -308,6 +308,7 @@ impl Config {
         let store = self.store.get_mut();
         absolute(&mut store.embedded);
         absolute(&mut store.tls_ca);
+        absolute(&mut self.limits.redis_ca);
         for upstream in self.upstreams.values_mut() {
             absolute(&mut upstream.get_mut().tls.ca);
         }

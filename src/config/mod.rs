@@ -10,6 +10,7 @@ mod document;
 mod expand;
 pub mod fault;
 mod identity;
+mod limit;
 mod listen;
 pub mod load;
 mod metrics;
@@ -29,15 +30,14 @@ use toml::Spanned;
 pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
 pub use self::expand::Surroundings;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
+pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
     Alpn, Certificate, ClientAuth, Limits, Listener, ListenerTls, Log, LogFormat, Server,
     TlsVersion,
 };
 pub use self::metrics::Metrics;
 pub use self::places::Places;
-pub use self::route::{
-    Auth, HostHeader, Require, Route, RouteLimit, Timeouts, Upstream, UpstreamTls,
-};
+pub use self::route::{Auth, HostHeader, Require, Route, Timeouts, Upstream, UpstreamTls};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
 
 /// The whole of `gateway.toml`.
@@ -65,6 +65,9 @@ pub struct Config {
     /// Bounds on what one client may ask for.
     #[serde(default)]
     pub limits: Limits,
+    /// Clients that try one unknown token after the other.
+    #[serde(default)]
+    pub guard: Guard,
     /// What is logged, and how.
     #[serde(default)]
     pub log: Log,

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::identity::IdentityField;
+use super::limit::RateLimit;
 use super::value::{
-    Duration, HeaderName, HostPattern, Method, Origin, PathPattern, PermissionPattern, Rate, Size,
+    Duration, HeaderName, HostPattern, Method, Origin, PathPattern, PermissionPattern, Size,
     TokenSource, UpgradeName,
 };
 
@@ -114,17 +115,26 @@ pub struct Route {
     /// Protocols a client may upgrade to, such as `"websocket"`. Others are not passed on.
     #[serde(default)]
     pub upgrades: Vec<UpgradeName>,
-    /// Requests a second, counted in this process.
-    #[serde(default)]
-    pub limit: RouteLimit,
+    /// Rate limits of this route, in place of `[limits] rates`.
+    #[schemars(with = "Option<Vec<RateLimit>>")]
+    pub limits: Option<Vec<Spanned<RateLimit>>>,
 }
 
 impl Route {
     /// What the route is called in logs: its name, or else its host and path.
     pub fn label(&self) -> String {
-        if let Some(name) = &self.name {
-            return name.clone();
-        }
+        self.name.clone().unwrap_or_else(|| self.pattern())
+    }
+
+    /// What tells it from every other route: its host, path and methods.
+    pub fn place(&self) -> String {
+        let methods = self.methods.iter().map(|method| method.get().as_str());
+        let methods: Vec<_> = methods.collect();
+        format!("{} {}", methods.join(","), self.pattern())
+    }
+
+    /// Host and path.
+    fn pattern(&self) -> String {
         let host = self
             .host
             .as_ref()
@@ -190,14 +200,4 @@ impl Default for Timeouts {
             idle: Duration::from_secs(60),
         }
     }
-}
-
-/// Rates of one route; 429 beyond them.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RouteLimit {
-    /// For one client address: `"100/s"`, `"600/m"`.
-    pub per_client: Option<Rate>,
-    /// For one user.
-    pub per_user: Option<Rate>,
 }

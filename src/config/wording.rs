@@ -175,6 +175,10 @@ fn needed(key: &str) -> Option<String> {
             "write at least one of \"sessions:read\", \"sessions:write\", \"rights:write\", \"limits\""
         }
         "endpoints" => "write at least one, such as [\"http://127.0.0.1:9000\"]",
+        "by" => {
+            "write whose requests share a bucket: \"client\", \"token\", \"user\", \"device\" or \"route\""
+        }
+        "rate" => "write a count and a unit of time, such as \"100/s\", \"600/m\" or \"1000/h\"",
         "upstream" => "write the name of an entry of `[upstreams]`",
         _ => return None,
     };

@@ -1,15 +1,17 @@
 //! What the gateway would do with a request, step by step: the same steps as [`Gateway::pass`], told instead of taken.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use http::Request;
 use http::request::Parts;
 
-use super::Gateway;
 use super::record::Spent;
+use super::{Carried, Gateway};
 use crate::body::Body;
 use crate::head::Head;
 use crate::headers::Facts;
+use crate::limit::{RouteLimits, Scope, Who};
 use crate::peer::Peer;
 use crate::policy::{Holder, Permit};
 use crate::refusal::Refusal;
@@ -93,8 +95,8 @@ impl Gateway {
         } else {
             told.line("token", "none that can be used");
         }
-        let permit = self.weigh(route, &parts, told).await?;
         let origin = self.forwarded.origin(peer, &parts.headers);
+        let permit = self.weigh(route, &parts, origin.client, told).await?;
         let id = self.ids.of(&parts.headers, origin.trusted);
         let facts = Facts {
             head: &head,
@@ -129,11 +131,19 @@ impl Gateway {
         &self,
         route: &Route,
         parts: &Parts,
+        client: IpAddr,
         told: &mut Explanation,
     ) -> Result<Permit, Refusal> {
-        let holder = self
-            .holder(route, &parts.headers, &mut Spent::default())
-            .await?;
+        let carried = self.token(route, &parts.headers, client)?;
+        let holder = self.holder(&carried, client, &mut Spent::default()).await?;
+        let mut who = Who {
+            client,
+            holder: None,
+        };
+        if let (Carried::Token(token), Holder::Session(session)) = (&carried, &holder) {
+            who.holder = Some((token, session));
+        }
+        tell_limits(&route.limits, &who, told);
         match &holder {
             Holder::Session(session) => tell_session(route, session, told),
             Holder::Nobody if !route.policy.looks_up() => {
@@ -144,6 +154,19 @@ impl Gateway {
             Holder::Unknown => told.line("session", "none: the token has no live session"),
         }
         Ok(route.policy.judge(holder)?)
+    }
+}
+
+fn tell_limits(limits: &RouteLimits, who: &Who<'_>, told: &mut Explanation) {
+    for limit in limits.iter() {
+        told.line("limit", limit);
+        match limit.bucket(who) {
+            None => told.more("does not apply: it needs a session"),
+            Some(bucket) if limit.scope() != Scope::Local => {
+                told.more(format_args!("key login:limit:{bucket}"));
+            }
+            Some(_) => {}
+        }
     }
 }
 

@@ -30,11 +30,26 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         (Refusal::UpgradeWithBody, 400, "bad_request"),
         (
             TooMany {
+                limit: "user".into(),
                 retry_after: Duration::from_millis(1500),
+                told: limit::Told::default(),
             }
             .into(),
             429,
             "rate_limited",
+        ),
+        (
+            Slowed {
+                retry_after: Duration::from_millis(1500),
+            }
+            .into(),
+            429,
+            "unknown_tokens",
+        ),
+        (
+            Refusal::Uncounted(StoreError::Deadline),
+            503,
+            "rate_limit_unavailable",
         ),
         (TokenError::Conflict.into(), 401, "token_malformed"),
         (Denied::TokenMissing.into(), 401, "token_missing"),
@@ -160,12 +175,14 @@ fn the_challenge_follows_rfc_6750() {
 
 #[test]
 fn a_wait_is_told_in_whole_seconds_that_suffice() {
-    let response = Refusal::from(TooMany {
-        retry_after: Duration::from_millis(1500),
-    })
-    .into_response(false, &HeaderValue::from_static("1"));
+    for (millis, seconds) in [(0, "1"), (1000, "1"), (1001, "2"), (1500, "2")] {
+        let response = Refusal::from(Slowed {
+            retry_after: Duration::from_millis(millis),
+        })
+        .into_response(false, &HeaderValue::from_static("1"));
 
-    assert_eq!(field(&response, "retry-after"), Some("2"));
+        assert_eq!(field(&response, "retry-after"), Some(seconds));
+    }
 }
 
 #[test]

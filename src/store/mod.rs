@@ -10,6 +10,7 @@ mod redis;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::config;
+use crate::limit::{Meter, Metered};
 use crate::session::{RecordError, Session};
 use crate::token::Token;
 
@@ -17,7 +18,7 @@ pub use self::embedded::EmbeddedStore;
 pub use self::redis::RedisStore;
 
 /// Why the store could not tell. All of them are answered 503.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No answer within `store.lookup_deadline`.
     #[error("the session store did not answer within the deadline")]
@@ -73,6 +74,22 @@ impl StoreSource {
             }
             None => Ok(Self::Redis(Box::new(store.clone()), tokens.at_rest)),
         }
+    }
+
+    /// Where shared rate limits are counted, if that is another Redis than the store.
+    pub fn for_limits(config: &config::Config) -> Option<Self> {
+        let limits = &config.limits;
+        let redis = limits.redis.clone()?;
+        let store = config::Store {
+            embedded: None,
+            redis: Some(redis),
+            username: None,
+            password: None,
+            tls_ca: limits.redis_ca.clone(),
+            lookup_deadline: limits.redis_deadline,
+            ..config.store.get_ref().clone()
+        };
+        Some(Self::Redis(Box::new(store), config.tokens.at_rest))
     }
 
     /// A worker's own store, on the runtime this is called on. Does not wait for Redis: until it is there, look-ups
@@ -155,6 +172,21 @@ impl SessionStore {
         match self {
             Self::Embedded(_) => Err(StoreError::Failed("a file has no streams".to_owned())),
             Self::Redis(store) => store.append(stream, max_entries, line).await,
+        }
+    }
+
+    /// Takes one request out of each of these buckets, all of them in one write, and says in the same order what came of
+    /// it. A bucket is created by the first request and gone when it is full again. The embedded store counts in memory.
+    ///
+    /// An answer that does not come within `deadline` is an error; whether something was taken is then unknown.
+    pub async fn meter(
+        &self,
+        questions: &[(String, Meter)],
+        deadline: Duration,
+    ) -> Vec<Result<Metered, StoreError>> {
+        match self {
+            Self::Embedded(store) => store.meter(questions).into_iter().map(Ok).collect(),
+            Self::Redis(store) => store.meter(questions, deadline).await,
         }
     }
 }

@@ -400,16 +400,9 @@ fn conditions_where_nobody_is_known() {
         ),
         (
             "",
-            "auth = \"public\"\nlimit.per_user = \"1/s\"",
-            &["error 12:7 `limit.per_user` can never apply"],
-        ),
-        ("", "auth = \"public\"\nlimit.per_client = \"1/s\"", &[]),
-        (
-            "",
             "auth = \"optional\"\nrequire.all = [\"a\"]",
             &["error 12:9 `require.all` protects nothing"],
         ),
-        ("", "auth = \"optional\"\nlimit.per_user = \"1/s\"", &[]),
     ]);
 }
 

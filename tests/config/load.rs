@@ -97,8 +97,36 @@ fn a_wrong_value_of_a_route_is_reported_where_it_stands() {
             "10:13 `h2c` cannot be upgraded to",
         ),
         (
-            with("prefix = \"/\"", "prefix = \"/\"\nlimit.per_user = \"9\""),
-            "10:18 `9` is not a rate",
+            with(
+                "prefix = \"/\"",
+                "prefix = \"/\"\nlimits = [{ by = \"user\", rate = \"9\" }]",
+            ),
+            "10:33 `9` is not a rate",
+        ),
+        (
+            with(
+                "prefix = \"/\"",
+                "prefix = \"/\"\nlimits = [{ by = \"usr\", rate = \"9/s\" }]",
+            ),
+            "10:18 `usr` is not allowed here",
+        ),
+        (
+            with(
+                "prefix = \"/\"",
+                "prefix = \"/\"\nlimits = [{ by = \"user\", rate = \"9/s\", name = \"a b\" }]",
+            ),
+            "10:47 `a b` is not a name for a limit",
+        ),
+        (
+            with(
+                "prefix = \"/\"",
+                "prefix = \"/\"\nlimits = [{ by = \"user\" }]",
+            ),
+            "10:11 the key `rate` is missing",
+        ),
+        (
+            format!("{VALID}[guard]\nunknown_tokens = \"0/m\""),
+            "12:18 `0/m` is not a rate",
         ),
         (
             with("prefix = \"/\"", "prefix = \"/\"\nrequire.all = [\"a*\"]"),

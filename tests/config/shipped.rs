@@ -43,6 +43,7 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         "key.pem",
         "clients.pem",
         "redis-ca.pem",
+        "limits-ca.pem",
         "billing-ca.pem",
     ] {
         std::fs::write(folder.path().join(file), "").unwrap();

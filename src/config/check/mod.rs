@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod identity;
+mod limit;
 mod listen;
 mod metrics;
 mod overlap;
@@ -29,6 +30,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     identity::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
+    limit::check(config, &mut faults);
     overlap::check(config, &mut faults);
     admin::check(config, &mut faults);
     metrics::check(config, &mut faults);

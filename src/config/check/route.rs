@@ -178,10 +178,6 @@ impl One<'_> {
             ("require.none", !none.is_empty()),
             ("require.roles", !roles.is_empty()),
             ("require.device_types", !device_types.is_empty()),
-            (
-                "limit.per_user",
-                self.route.auth == Auth::Public && self.route.limit.per_user.is_some(),
-            ),
         ];
         for (name, _) in conditions.into_iter().filter(|(_, set)| *set) {
             faults.push(

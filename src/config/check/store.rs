@@ -72,7 +72,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
 }
 
 /// Whether a Redis URL has no TLS and names a host that is not this machine.
-fn travels_in_the_clear(url: &str) -> bool {
+pub(super) fn travels_in_the_clear(url: &str) -> bool {
     let Some((scheme, rest)) = url.split_once("://") else {
         return false;
     };

@@ -299,3 +299,35 @@ string_schema!(
     r"^[A-Za-z0-9.-]+$",
     "Protocol in Upgrade, such as websocket"
 );
+
+/// The name of a rate limit, as clients see it in `RateLimit`: 1 to 64 letters, digits, `.`, `_` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LimitName(String);
+
+impl LimitName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for LimitName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "`{text}` is not a name for a limit; write 1 to 64 letters, digits, `.`, `_` or `-`, such as \"per-user\""
+        ))
+    }
+}
+
+string_schema!(
+    LimitName,
+    r"^[A-Za-z0-9._-]{1,64}$",
+    "1 to 64 letters, digits, . _ -"
+);

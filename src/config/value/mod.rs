@@ -14,7 +14,8 @@ use serde::Deserialize;
 
 pub use self::admin::{CertificateName, KeyDigest};
 pub use self::http::{
-    HeaderName, HostPattern, Method, PathPattern, PermissionPattern, TokenSource, UpgradeName,
+    HeaderName, HostPattern, LimitName, Method, PathPattern, PermissionPattern, TokenSource,
+    UpgradeName,
 };
 pub use self::net::{Network, Origin};
 pub use self::store::{FieldPath, KeyTemplate, RedisUrl, Secret, TokenPrefix};
@@ -136,11 +137,11 @@ string_schema!(
     "Number with unit: 512B, 16KiB, 8MiB"
 );
 
-/// A rate: `"100/s"`, `"600/m"`, `"1000/h"`. The number is also the burst.
+/// A rate: `"100/s"`, `"600/m"`, `"1000/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Rate {
-    /// How many, and how many at once.
+    /// How many.
     pub count: NonZeroU32,
     /// In how long.
     pub per: time::Duration,

@@ -3,6 +3,7 @@
 //! Reading happens where it is asked for: a snapshot costs about a microsecond. Writing belongs to one thread, which
 //! commits what is waiting all at once; whoever gets `Ok` may rely on the disk.
 
+mod meter;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -16,6 +17,7 @@ use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
 
+use self::meter::Meters;
 use self::writer::{Change, Writer};
 use super::key::{KeyFormat, belongs};
 use super::{StoreError, now};
@@ -39,6 +41,7 @@ struct Open {
     writer: Writer,
     format: RecordFormat,
     keys: KeyFormat,
+    meters: Meters,
 }
 
 impl EmbeddedStore {
@@ -57,6 +60,7 @@ impl EmbeddedStore {
             database,
             format: RecordFormat::new(config),
             keys: KeyFormat::new(&config.key, at_rest),
+            meters: Meters::default(),
         })))
     }
 

@@ -7,6 +7,7 @@
 mod failure;
 mod link;
 mod master;
+mod meter;
 mod setup;
 mod stream;
 mod tls;

@@ -15,12 +15,12 @@ use crate::upstream::Upstreams;
 
 /// The cells of one worker, those of its routes and upstreams by the route's number.
 #[derive(Debug)]
-pub(super) struct Meter {
+pub(super) struct Cells {
     pub(super) worker: Arc<metrics::Worker>,
     routes: Vec<(Arc<metrics::Route>, Arc<metrics::Upstream>)>,
 }
 
-impl Meter {
+impl Cells {
     pub(super) fn new(
         worker: Arc<metrics::Worker>,
         routes: &Routes,
