@@ -34,6 +34,7 @@ use crate::policy::Holder;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
+use crate::sessions::{Queues, Sessions, Standing};
 use crate::store::SessionStore;
 use crate::token::{Token, TokenError};
 use crate::upstream::Upstreams;
@@ -44,6 +45,7 @@ pub use self::explain::Explanation;
 #[derive(Debug)]
 pub struct Gateway {
     routes: Routes,
+    sessions: Arc<Sessions>,
     store: Arc<SessionStore>,
     /// Where shared limits count, if that is not the store.
     meters: Option<SessionStore>,
@@ -65,6 +67,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Where requests are logged; `None` if they are not.
     pub access: Option<AccessLog>,
+    /// Operations on one user follow one another.
+    pub queues: Arc<Queues>,
 }
 
 impl Gateway {
@@ -83,6 +87,11 @@ impl Gateway {
         Ok(Self {
             cells: Cells::new(cells, &routes, &upstreams),
             routes,
+            sessions: Arc::new(Sessions::new(
+                Arc::clone(&store),
+                config,
+                Arc::clone(&shared.queues),
+            )),
             store,
             meters: None,
             meter_deadline: config.limits.redis_deadline.get(),
@@ -226,12 +235,15 @@ impl Gateway {
             Carried::Token(token) => token,
         };
         let asked = Instant::now();
-        let found = self.store.find(token).await;
+        let found = self.sessions.find(token).await;
         spent.store = asked.elapsed();
         self.cells.looked_up(spent.store, &found);
         let found = found?;
-        self.learn(client, token, found.is_some());
-        Ok(found.map_or(Holder::Unknown, Holder::Session))
+        self.learn(client, token, !matches!(found, Standing::Unknown));
+        Ok(match found {
+            Standing::Unknown | Standing::Ended(_) => Holder::Unknown,
+            Standing::Live(session) => Holder::Session(session),
+        })
     }
 
     /// The upstream's answer.

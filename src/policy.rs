@@ -5,9 +5,11 @@
 //! request. What cannot be decided never arrives here: a store that could not tell is refused before.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::config::value::PermissionPattern;
 use crate::config::{Auth, Require};
+use crate::permission;
 use crate::session::Session;
 
 /// What the look-up of a request's token came to.
@@ -20,7 +22,7 @@ pub enum Holder {
     /// It carries a token that no live session belongs to.
     Unknown,
     /// It carries the token of this session.
-    Session(Session),
+    Session(Arc<Session>),
 }
 
 /// What must hold for a request to pass.
@@ -48,7 +50,7 @@ pub enum Check {
 /// Proof that a policy let this request in. Nothing else makes one.
 #[derive(Debug)]
 pub struct Permit {
-    session: Option<Session>,
+    session: Option<Arc<Session>>,
 }
 
 /// Why a policy did not let a request in.
@@ -74,7 +76,7 @@ pub type Decision = Result<Permit, Denied>;
 impl Permit {
     /// The session that was let in; `None` for an anonymous request.
     pub fn session(&self) -> Option<&Session> {
-        self.session.as_ref()
+        self.session.as_deref()
     }
 }
 
@@ -142,7 +144,7 @@ impl Policy {
         }
     }
 
-    fn judge_session(&self, session: Session) -> Decision {
+    fn judge_session(&self, session: Arc<Session>) -> Decision {
         if let Some((check, _)) = self.weigh(&session).find(|(_, held)| !held) {
             return Err(Denied::Unmet(check.clone()));
         }
@@ -203,21 +205,7 @@ impl Permission {
         if !self.wild && !held.contains('*') {
             return self.text == held;
         }
-        overlap(&self.text, held)
-    }
-}
-
-fn overlap(left: &str, right: &str) -> bool {
-    let (mut left, mut right) = (left.split(':').peekable(), right.split(':').peekable());
-    loop {
-        match (left.next(), right.next()) {
-            (None, None) => return true,
-            (None, Some(_)) | (Some(_), None) => return false,
-            (Some("*"), Some(_)) if left.peek().is_none() => return true,
-            (Some(_), Some("*")) if right.peek().is_none() => return true,
-            (Some(a), Some(b)) if a == b || a == "*" || b == "*" => {}
-            (Some(_), Some(_)) => return false,
-        }
+        permission::overlap(&self.text, held)
     }
 }
 
@@ -244,6 +232,7 @@ mod tests {
                 ..Device::default()
             },
             expires_at: None,
+            ..Session::default()
         }
     }
 
@@ -311,7 +300,7 @@ mod tests {
         ];
 
         for (session, expected) in cases {
-            let unmet = match policy.judge(Holder::Session(session.clone())) {
+            let unmet = match policy.judge(Holder::Session(session.clone().into())) {
                 Ok(permit) => permit.session().map(|_| None).unwrap(),
                 Err(Denied::Unmet(check)) => Some(check.to_string()),
                 Err(other) => panic!("{other:?}"),
@@ -353,7 +342,7 @@ mod tests {
     #[test]
     fn a_public_route_forgets_a_session_that_it_is_given() {
         let permit = Policy::new(Auth::Public, &Require::default())
-            .judge(Holder::Session(session(&[], &[], "")))
+            .judge(Holder::Session(session(&[], &[], "").into()))
             .unwrap();
 
         assert!(permit.session().is_none());

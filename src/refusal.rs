@@ -321,7 +321,8 @@ fn store(error: &StoreError) -> Answer {
         | StoreError::Busy
         | StoreError::Unreachable
         | StoreError::Failed(_)
-        | StoreError::Mismatch => store_unavailable(),
+        | StoreError::Mismatch
+        | StoreError::NoUsers => store_unavailable(),
         StoreError::Record(_) => answer(
             StatusCode::SERVICE_UNAVAILABLE,
             "session_unreadable",

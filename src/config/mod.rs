@@ -17,6 +17,7 @@ mod metrics;
 mod places;
 pub mod render;
 mod route;
+mod sessions;
 mod store;
 pub mod value;
 mod wording;
@@ -38,6 +39,7 @@ pub use self::listen::{
 pub use self::metrics::Metrics;
 pub use self::places::Places;
 pub use self::route::{Auth, HostHeader, Require, Route, Timeouts, Upstream, UpstreamTls};
+pub use self::sessions::{Foreign, OnLimit, Sessions, WithoutIat};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
 
 /// The whole of `gateway.toml`.
@@ -56,6 +58,8 @@ pub struct Config {
     /// Where in a request the token is looked for, and what a token may look like.
     #[serde(default)]
     pub tokens: Tokens,
+    /// Sessions that can be ended. Absent: tokens are looked up and nothing else.
+    pub sessions: Option<Sessions>,
     /// Which headers tell the upstream who the user is.
     #[serde(default)]
     pub identity: Identity,

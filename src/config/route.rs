@@ -118,6 +118,20 @@ pub struct Route {
     /// Rate limits of this route, in place of `[limits] rates`.
     #[schemars(with = "Option<Vec<RateLimit>>")]
     pub limits: Option<Vec<Spanned<RateLimit>>>,
+    /// The name under which users can be banned from this route and others of the same name. Needs `[sessions]`.
+    #[schemars(with = "Option<String>")]
+    pub service: Option<Spanned<String>>,
+    /// The highest risk, 0 to 100, that a user or session may have here; 403 beyond it. Needs `[sessions]`.
+    pub max_risk: Option<u8>,
+    /// How long ago the user may have proved who they are by a step-up; 401 beyond it (RFC 9470). Needs `[sessions]`.
+    pub elevated_within: Option<Duration>,
+    /// Whether a request here counts as use of the session where `sessions.idle` is set. Off: for polling.
+    #[serde(default = "yes")]
+    pub touch: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Route {

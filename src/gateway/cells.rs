@@ -9,7 +9,7 @@ use crate::body::Body;
 use crate::metrics;
 use crate::refusal::Refusal;
 use crate::route::{Route, Routes};
-use crate::session::Session;
+use crate::sessions::Standing;
 use crate::store::StoreError;
 use crate::upstream::Upstreams;
 
@@ -43,12 +43,12 @@ impl Cells {
     }
 
     /// A look-up in the store took this long and came to this.
-    pub(super) fn looked_up(&self, time: Duration, found: &Result<Option<Session>, StoreError>) {
+    pub(super) fn looked_up(&self, time: Duration, found: &Result<Standing, StoreError>) {
         let lookups = &self.worker.lookups;
         lookups.time.took(time);
         match found {
-            Ok(Some(_)) => lookups.found.one(),
-            Ok(None) => lookups.absent.one(),
+            Ok(Standing::Live(_)) => lookups.found.one(),
+            Ok(Standing::Unknown | Standing::Ended(_)) => lookups.absent.one(),
             Err(_) => lookups.failed.one(),
         }
     }

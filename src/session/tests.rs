@@ -28,6 +28,7 @@ fn whole_record_is_read_with_every_part() {
             name: "Pixel 12".into(),
         },
         expires_at: Some(1_800_000_000_000),
+        ..Session::default()
     };
     assert_eq!(session, Ok(expected));
 }

@@ -1,8 +1,84 @@
-//! Under which key a session lies, and whether the record found there is the token's own.
+//! Under which key everything lies, and whether the record found there is the token's own.
 
-use crate::config::{AtRest, value::KeyTemplate};
+use std::fmt;
+
+use crate::config::{AtRest, Config, value::KeyTemplate};
 use crate::session::Record;
-use crate::token::Token;
+use crate::token::{Anchor, Token};
+
+/// What every key but those of tokens starts with.
+const PREFIX: &str = "login";
+
+/// A key of the store. May hold a token, so it is never printed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key itself, for the backend.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(..)")
+    }
+}
+
+/// Makes all keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    tokens: KeyFormat,
+    realm: String,
+}
+
+impl Keys {
+    /// The keys that this configuration wants.
+    pub fn new(config: &Config) -> Self {
+        let realm = config.sessions.as_ref().map(|sessions| &sessions.realm);
+        Self {
+            tokens: KeyFormat::new(&config.store.get_ref().key, config.tokens.at_rest),
+            realm: realm.cloned().unwrap_or_default().as_str().to_owned(),
+        }
+    }
+
+    /// Where this token's record lies.
+    pub fn token(&self, token: &Token) -> Key {
+        Key(self.tokens.of(token))
+    }
+
+    /// What a user's record says of where a token's record lies; see [`Self::named`]. As secret as the token where
+    /// tokens are kept plain.
+    pub fn name(&self, token: &Token) -> String {
+        self.tokens.name(token)
+    }
+
+    /// Where the token's record lies that is called this in a user's record.
+    pub fn named(&self, name: &str) -> Key {
+        Key(self.tokens.around(name))
+    }
+
+    /// Where a user's record lies.
+    pub fn user(&self, anchor: Anchor) -> Key {
+        Key(format!("{PREFIX}:user:{}:{}", self.realm, anchor.as_str()))
+    }
+
+    /// Where the realm's record lies.
+    pub fn realm(&self) -> Key {
+        Key(format!("{PREFIX}:realm:{}", self.realm))
+    }
+
+    /// Where the payload of a one-time token lies, by the token's digest.
+    pub fn once(&self, digest: &str) -> Key {
+        Key(format!("{PREFIX}:once:{digest}"))
+    }
+
+    /// The realm's name.
+    pub fn realm_name(&self) -> &str {
+        &self.realm
+    }
+}
 
 /// Makes keys of tokens: `login:token:` and the token, or its digest.
 #[derive(Debug, Clone)]
@@ -21,9 +97,13 @@ impl KeyFormat {
 
     /// The key of this token. As secret as the token where tokens are kept plain.
     pub(super) fn of(&self, token: &Token) -> String {
+        self.around(&self.name(token))
+    }
+
+    fn name(&self, token: &Token) -> String {
         match self.at_rest {
-            AtRest::Plain => self.around(token.expose()),
-            AtRest::Sha256 => self.around(&token.sha256_hex()),
+            AtRest::Plain => token.expose().to_owned(),
+            AtRest::Sha256 => token.sha256_hex(),
         }
     }
 

@@ -5,16 +5,21 @@
 
 mod embedded;
 mod key;
+mod primitive;
 mod redis;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::config;
 use crate::limit::{Meter, Metered};
 use crate::session::{RecordError, Session};
 use crate::token::Token;
 
+use crate::clock::now;
+
 pub use self::embedded::EmbeddedStore;
+pub use self::key::{Key, Keys};
+pub use self::primitive::{Ends, Kept, Swapped};
 pub use self::redis::RedisStore;
 
 /// Why the store could not tell. All of them are answered 503.
@@ -35,9 +40,12 @@ pub enum StoreError {
     /// What it holds cannot be understood.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// What it holds belongs to another token: answers have come apart from questions.
+    /// What it holds belongs to another token or user: answers have come apart from questions.
     #[error("the session store answered for another token")]
     Mismatch,
+    /// Users have no records: there is no `[sessions]` in the configuration.
+    #[error("there is no [sessions] in the configuration")]
+    NoUsers,
 }
 
 /// A store that is open: one per process, shared by the workers.
@@ -189,12 +197,4 @@ impl SessionStore {
             Self::Redis(store) => store.meter(questions, deadline).await,
         }
     }
-}
-
-/// Unix milliseconds.
-fn now() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

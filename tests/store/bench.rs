@@ -63,6 +63,7 @@ pub(crate) fn session(user: &str) -> Session {
             name: "Pixel 12".to_owned(),
         },
         expires_at: Some(ahead(Duration::from_secs(3600))),
+        ..Session::default()
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn user(id: &str, permissions: &[&str]) -> Session {
             name: "Pixel 12".to_owned(),
         },
         expires_at: Some(now() + 3_600_000),
+        ..Session::default()
     }
 }
 

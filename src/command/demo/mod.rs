@@ -162,6 +162,7 @@ async fn admit_users(
                 name: String::new(),
             },
             expires_at: u64::try_from(end.as_millis()).ok(),
+            ..Session::default()
         };
         let token = Token::mint(prefix)?;
         store

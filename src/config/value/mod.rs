@@ -18,7 +18,7 @@ pub use self::http::{
     UpgradeName,
 };
 pub use self::net::{Network, Origin};
-pub use self::store::{FieldPath, KeyTemplate, RedisUrl, Secret, TokenPrefix};
+pub use self::store::{FieldPath, KeyTemplate, RealmName, RedisUrl, Secret, TokenPrefix};
 
 /// Gives a string-shaped type its JSON schema: a string with a pattern and a line of manual.
 macro_rules! string_schema {

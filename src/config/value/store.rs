@@ -151,6 +151,44 @@ string_schema!(
     "2 to 16 letters or digits, then _"
 );
 
+/// The name of a realm: 1 to 32 lower-case letters, digits and hyphens.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct RealmName(String);
+
+impl Default for RealmName {
+    fn default() -> Self {
+        Self("main".to_owned())
+    }
+}
+
+impl RealmName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for RealmName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if (1..=32).contains(&text.len()) && text.bytes().all(known) {
+            return Ok(Self(text));
+        }
+        Err(format!(
+            "`{text}` is not a realm; write 1 to 32 lower-case letters, digits and hyphens, such as \"main\""
+        ))
+    }
+}
+
+string_schema!(
+    RealmName,
+    r"^[a-z0-9-]{1,32}$",
+    "1 to 32 lower-case letters, digits and hyphens"
+);
+
 /// The address of a Redis or Valkey. May hold a password, so it is never printed.
 #[derive(Clone, Deserialize)]
 #[serde(try_from = "String")]

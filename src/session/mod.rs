@@ -4,33 +4,69 @@
 //! depth are capped, and a record that cannot be understood is an error ("cannot tell"), never "no session" and
 //! never a session with parts missing.
 
+mod ended;
+
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::config::{Fields, Store, value::FieldPath};
+
+pub use self::ended::{Ban, EndedSession, Why};
 
 /// A live login. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Session {
     /// Who it is; never empty.
     pub user_id: String,
-    /// What the user may do.
+    /// What the user may do: what upstreams are told. None of them overlaps with one of `denied`.
     pub permissions: Vec<String>,
+    /// Permissions with wildcards that are taken away in part by `denied`.
+    pub partial: Vec<String>,
+    /// What the user may not do, whatever else says so.
+    pub denied: Vec<String>,
     /// Which roles the user has.
     pub roles: Vec<String>,
     /// On which device.
     pub device: Device,
     /// When it ends, if the record or the store says so: the earlier of the two.
     pub expires_at: Option<u64>,
+    /// Its public name; stays the same when its tokens are refreshed. Empty for a session that we did not make.
+    pub sid: String,
+    /// When its user last proved who they are for a step-up; absent if never, or if that has run out.
+    pub elevated_at: Option<u64>,
+    /// How risky it is, 0 to 100: the higher of the user's and the session's own.
+    pub risk: u8,
+    /// What the user is banned from: service, or `*` for everything. Bans may have run out since.
+    pub bans: Vec<(String, Ban)>,
+    /// Who acts as this user, if it is somebody else.
+    pub actor: Option<String>,
+    /// Its end for want of use, if it has one.
+    pub idle: Option<Idle>,
+}
+
+/// The end of a session for want of use. Times are Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// After how many milliseconds without a request it ends.
+    pub lasts: u64,
+    /// When it will have ended, if nothing comes any more.
+    pub ends_at: u64,
+    /// When it ends even if it is in use.
+    pub at_most: u64,
 }
 
 /// The device that a session was opened on; parts that nobody recorded are empty.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Its id.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub id: String,
     /// Its type, such as `phone`.
+    #[serde(default, rename = "type", skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Its name, such as `Pixel 12`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
 }
 
@@ -121,6 +157,7 @@ impl RecordFormat {
                 name: text(&record, &self.fields.device_name, "device.name")?,
             },
             expires_at: time(&record, &self.fields.expires_at)?,
+            ..Session::default()
         };
         let digest = match record.get(DIGEST) {
             None => None,

@@ -6,6 +6,8 @@
 //! refused, because whichever we chose another part of the system might choose the other. Comparing tokens is the
 //! store's look-up by key; where the store holds digests, time says nothing about the token. A token is never printed.
 
+mod minted;
+
 use std::fmt;
 
 use aws_lc_rs::digest;
@@ -17,6 +19,10 @@ use memchr::memmem;
 
 use crate::config::value::TokenSource as Source;
 use crate::config::{Charset, Tokens};
+
+pub use self::minted::{
+    Anchor, MintedToken, RefreshToken, TokenSecret, anchor_of, once_digest, random_name,
+};
 
 /// An opaque token whose length and alphabet have been checked. Prints as nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,17 +46,20 @@ impl Token {
 
     /// Its SHA-256, in lower-case hex.
     pub fn sha256_hex(&self) -> String {
-        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
-        digest
-            .as_ref()
-            .iter()
-            .fold(String::with_capacity(64), |mut hex, byte| {
-                for nibble in [byte >> 4, byte & 15] {
-                    hex.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
-                }
-                hex
-            })
+        hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
     }
+}
+
+/// Lower-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+            for nibble in [byte >> 4, byte & 15] {
+                hex.push(char::from_digit(nibble.into(), 16).unwrap_or('0'));
+            }
+            hex
+        })
 }
 
 impl fmt::Debug for Token {

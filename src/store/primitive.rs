@@ -1,0 +1,139 @@
+//! The few things that both backends can do with one key, each in a single step.
+
+use bytes::Bytes;
+
+use super::{Key, SessionStore, StoreError};
+
+/// A value as it lay in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The value.
+    pub bytes: Bytes,
+    /// When it ends, in Unix milliseconds; `None` if it never does, or if nobody asked.
+    pub ends_at: Option<u64>,
+}
+
+/// Of which values the ends are wanted: each one costs the store a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// Of all.
+    All,
+    /// Of the first one.
+    First,
+    /// Of none.
+    None,
+}
+
+/// What a swap came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Swapped {
+    /// The new value is there.
+    Done,
+    /// Another value was there than the expected one: this. Nothing was changed.
+    Conflict(Option<Bytes>),
+}
+
+fn not_built<T>() -> Result<T, StoreError> {
+    Err(StoreError::Failed("not built yet".to_owned()))
+}
+
+impl SessionStore {
+    /// The values of these keys, in their order; `None` where there is none. One write, however many keys.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn get(&self, keys: &[Key], ends: Ends) -> Result<Vec<Option<Kept>>, StoreError> {
+        let _ = (keys, ends);
+        not_built()
+    }
+
+    /// Puts `new` in the place of `expected`, if that is what is there; `None` is no value. It will end at `ends_at`,
+    /// in Unix milliseconds; `None` is never.
+    ///
+    /// # Errors
+    /// If it was not swapped, or nobody knows.
+    pub async fn swap(
+        &self,
+        key: &Key,
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+        ends_at: Option<u64>,
+    ) -> Result<Swapped, StoreError> {
+        let _ = (key, expected, new, ends_at);
+        not_built()
+    }
+
+    /// Puts a value there, whatever was there before.
+    ///
+    /// # Errors
+    /// If it was not put there, or nobody knows.
+    pub async fn put(
+        &self,
+        key: &Key,
+        bytes: &[u8],
+        ends_at: Option<u64>,
+    ) -> Result<(), StoreError> {
+        let _ = (key, bytes, ends_at);
+        not_built()
+    }
+
+    /// Puts a value there if there is none; says whether it did.
+    ///
+    /// # Errors
+    /// If it was not put there, or nobody knows.
+    pub async fn put_new(
+        &self,
+        key: &Key,
+        bytes: &[u8],
+        ends_at: Option<u64>,
+    ) -> Result<bool, StoreError> {
+        let _ = (key, bytes, ends_at);
+        not_built()
+    }
+
+    /// Takes the value out; of several who ask at once only one gets it.
+    ///
+    /// # Errors
+    /// If nobody knows; it may be gone.
+    pub async fn take(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        let _ = key;
+        not_built()
+    }
+
+    /// Makes the value end at `ends_at` (Unix milliseconds) if it would end later; says whether it did. Makes no key.
+    ///
+    /// # Errors
+    /// If nobody knows.
+    pub async fn shorten(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
+        let _ = (key, ends_at);
+        not_built()
+    }
+
+    /// Makes the value end at `ends_at` (Unix milliseconds) if it would end earlier; says whether it did. Makes no key,
+    /// and leaves alone what never ends.
+    ///
+    /// # Errors
+    /// If nobody knows.
+    pub async fn extend(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
+        let _ = (key, ends_at);
+        not_built()
+    }
+
+    /// Takes the value away; says whether there was one.
+    ///
+    /// # Errors
+    /// If nobody knows.
+    pub async fn discard(&self, key: &Key) -> Result<bool, StoreError> {
+        let _ = key;
+        not_built()
+    }
+
+    /// Whether the last change of this key would survive the loss of the server that holds it: the embedded store has
+    /// it on disk; a Redis has it on every replica that is connected, and waits for them for a tenth of a second. With no
+    /// replica it is true for a single server, which nobody can take over from, and false behind sentinels and in a
+    /// cluster, where one may just be away.
+    pub async fn confirm(&self, key: &Key) -> bool {
+        let _ = key.as_str();
+        false
+    }
+}
