@@ -5,6 +5,7 @@
 
 mod connect;
 mod error;
+mod fetch;
 mod pool;
 mod tls;
 mod upgrade;
@@ -29,6 +30,7 @@ use toml::Spanned;
 
 pub use self::error::UpstreamError;
 use self::error::whose_fault;
+pub use self::fetch::{Document, FetchError};
 use self::pool::{Connection, Pool};
 use self::tls::{Tls, Trust};
 use self::upgrade::Tunnels;
