@@ -14,3 +14,5 @@ mod overlap;
 mod shipped;
 #[path = "config/support.rs"]
 mod support;
+#[path = "config/surface.rs"]
+mod surface;

@@ -309,6 +309,9 @@ impl Config {
         absolute(&mut store.embedded);
         absolute(&mut store.tls_ca);
         absolute(&mut self.limits.redis_ca);
+        for provider in &mut self.oidc {
+            absolute(&mut provider.tls_ca);
+        }
         for upstream in self.upstreams.values_mut() {
             absolute(&mut upstream.get_mut().tls.ca);
         }

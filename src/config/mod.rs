@@ -13,12 +13,14 @@ mod identity;
 mod limit;
 mod listen;
 pub mod load;
+mod login;
 mod metrics;
 mod places;
 pub mod render;
 mod route;
 mod sessions;
 mod store;
+mod surface;
 pub mod value;
 mod wording;
 
@@ -36,11 +38,13 @@ pub use self::listen::{
     Alpn, Certificate, ClientAuth, Limits, Listener, ListenerTls, Log, LogFormat, Server,
     TlsVersion,
 };
+pub use self::login::{Csrf, Login, LoginAnswer, LoginCookie, LoginHeaders, LogoutSign, SameSite};
 pub use self::metrics::Metrics;
 pub use self::places::Places;
 pub use self::route::{Auth, HostHeader, Require, Route, Timeouts, Upstream, UpstreamTls};
 pub use self::sessions::{Foreign, OnLimit, Sessions, WithoutIat};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
+pub use self::surface::{JwsAlgorithm, Oidc, SelfService, Sso, UnknownSid};
 
 /// The whole of `gateway.toml`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -63,6 +67,19 @@ pub struct Config {
     /// Which headers tell the upstream who the user is.
     #[serde(default)]
     pub identity: Identity,
+    /// What happens when an upstream says that a user has logged in.
+    #[serde(default)]
+    pub login: Login,
+    /// Guard against requests that another site makes a browser send.
+    #[serde(default)]
+    pub csrf: Csrf,
+    /// Endpoints for a user's own sessions; absent: there are none.
+    pub self_service: Option<SelfService>,
+    /// One login for hosts of several domains; absent: each host has its own.
+    pub sso: Option<Sso>,
+    /// OpenID providers whose logout tokens end sessions here.
+    #[serde(default)]
+    pub oidc: Vec<Oidc>,
     /// Which proxies in front of the gateway may speak for a client.
     #[serde(default)]
     pub forwarded: Forwarded,

@@ -95,6 +95,12 @@ pub struct Route {
     /// Let the token go on to the upstream. Off: the upstream never sees it.
     #[serde(default)]
     pub forward_token: bool,
+    /// The upstream's answers may log users in: see `[login]`.
+    #[serde(default)]
+    pub login: bool,
+    /// The upstream's answers may log users out: see `[login]`.
+    #[serde(default)]
+    pub logout: bool,
     /// Name of an entry of `[upstreams]`.
     #[schemars(with = "String")]
     pub upstream: Spanned<String>,

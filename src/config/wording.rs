@@ -174,6 +174,12 @@ fn needed(key: &str) -> Option<String> {
         "scopes" => {
             "write at least one of \"sessions:read\", \"sessions:write\", \"rights:write\", \"limits\""
         }
+        "prefix" => "write the path of the gateway's own endpoints, such as \"/.drawbridge\"",
+        "home" => "write the origin where users log in, such as \"https://login.example.com\"",
+        "origins" => "write the origins that take part, such as [\"https://shop.example.org\"]",
+        "issuer" => "write the `iss` of the provider's tokens",
+        "audience" => "write the client id that the provider knows this service by",
+        "jwks" => "write \"file:keys.json\", or the URL that the provider's keys are fetched from",
         "endpoints" => "write at least one, such as [\"http://127.0.0.1:9000\"]",
         "by" => {
             "write whose requests share a bucket: \"client\", \"token\", \"user\", \"device\" or \"route\""

@@ -45,6 +45,7 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         "redis-ca.pem",
         "limits-ca.pem",
         "billing-ca.pem",
+        "issuer-ca.pem",
     ] {
         std::fs::write(folder.path().join(file), "").unwrap();
     }

@@ -32,7 +32,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
 }
 
 /// What is left of a name for an upstream that maps `-`, `_` and `.` to one another, as CGI and its heirs do.
-fn fold(name: &str) -> String {
+pub(super) fn fold(name: &str) -> String {
     name.chars()
         .filter(char::is_ascii_alphanumeric)
         .map(|c| c.to_ascii_lowercase())

@@ -9,6 +9,7 @@ mod metrics;
 mod overlap;
 mod route;
 mod store;
+mod surface;
 mod upstream;
 
 use std::fs::File;
@@ -34,6 +35,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     overlap::check(config, &mut faults);
     admin::check(config, &mut faults);
     metrics::check(config, &mut faults);
+    surface::check(config, &mut faults);
     faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
     faults
 }

@@ -165,6 +165,11 @@ string_schema!(
 pub struct PathPattern(String);
 
 impl PathPattern {
+    /// `/`.
+    pub fn root() -> Self {
+        Self("/".to_owned())
+    }
+
     /// The path.
     pub fn as_str(&self) -> &str {
         &self.0

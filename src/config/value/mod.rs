@@ -4,6 +4,7 @@ mod admin;
 mod http;
 mod net;
 mod store;
+mod web;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -19,6 +20,7 @@ pub use self::http::{
 };
 pub use self::net::{Network, Origin};
 pub use self::store::{FieldPath, KeyTemplate, RealmName, RedisUrl, Secret, TokenPrefix};
+pub use self::web::{CookieDomain, CookieName, Jwks, UserTemplate, WebOrigin};
 
 /// Gives a string-shaped type its JSON schema: a string with a pattern and a line of manual.
 macro_rules! string_schema {
@@ -145,6 +147,16 @@ pub struct Rate {
     pub count: NonZeroU32,
     /// In how long.
     pub per: time::Duration,
+}
+
+impl Rate {
+    /// So many a minute; at least one.
+    pub fn per_minute(count: u32) -> Self {
+        Self {
+            count: NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN),
+            per: time::Duration::from_secs(60),
+        }
+    }
 }
 
 impl TryFrom<String> for Rate {
