@@ -19,3 +19,5 @@ mod embedded;
 mod faults;
 #[path = "store/meter.rs"]
 mod meter;
+#[path = "store/primitive.rs"]
+mod primitive;

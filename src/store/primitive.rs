@@ -33,18 +33,16 @@ pub enum Swapped {
     Conflict(Option<Bytes>),
 }
 
-fn not_built<T>() -> Result<T, StoreError> {
-    Err(StoreError::Failed("not built yet".to_owned()))
-}
-
 impl SessionStore {
     /// The values of these keys, in their order; `None` where there is none. One write, however many keys.
     ///
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn get(&self, keys: &[Key], ends: Ends) -> Result<Vec<Option<Kept>>, StoreError> {
-        let _ = (keys, ends);
-        not_built()
+        match self {
+            Self::Embedded(store) => store.get(keys),
+            Self::Redis(store) => store.get(keys, ends).await,
+        }
     }
 
     /// Puts `new` in the place of `expected`, if that is what is there; `None` is no value. It will end at `ends_at`,
@@ -59,8 +57,10 @@ impl SessionStore {
         new: Option<&[u8]>,
         ends_at: Option<u64>,
     ) -> Result<Swapped, StoreError> {
-        let _ = (key, expected, new, ends_at);
-        not_built()
+        match self {
+            Self::Embedded(store) => store.swap(key, expected, new, ends_at).await,
+            Self::Redis(store) => store.swap(key, expected, new, ends_at).await,
+        }
     }
 
     /// Puts a value there, whatever was there before.
@@ -73,8 +73,11 @@ impl SessionStore {
         bytes: &[u8],
         ends_at: Option<u64>,
     ) -> Result<(), StoreError> {
-        let _ = (key, bytes, ends_at);
-        not_built()
+        let put = match self {
+            Self::Embedded(store) => store.put(key, bytes, ends_at, false).await,
+            Self::Redis(store) => store.put(key, bytes, ends_at, false).await,
+        };
+        put.map(|_| ())
     }
 
     /// Puts a value there if there is none; says whether it did.
@@ -87,8 +90,10 @@ impl SessionStore {
         bytes: &[u8],
         ends_at: Option<u64>,
     ) -> Result<bool, StoreError> {
-        let _ = (key, bytes, ends_at);
-        not_built()
+        match self {
+            Self::Embedded(store) => store.put(key, bytes, ends_at, true).await,
+            Self::Redis(store) => store.put(key, bytes, ends_at, true).await,
+        }
     }
 
     /// Takes the value out; of several who ask at once only one gets it.
@@ -96,17 +101,22 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows; it may be gone.
     pub async fn take(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        let _ = key;
-        not_built()
+        match self {
+            Self::Embedded(store) => store.take(key).await,
+            Self::Redis(store) => store.take(key).await,
+        }
     }
 
-    /// Makes the value end at `ends_at` (Unix milliseconds) if it would end later; says whether it did. Makes no key.
+    /// Makes the value end at `ends_at` (Unix milliseconds) if it would end later or never; says whether it did. Makes
+    /// no key.
     ///
     /// # Errors
     /// If nobody knows.
     pub async fn shorten(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
-        let _ = (key, ends_at);
-        not_built()
+        match self {
+            Self::Embedded(store) => store.shorten(key, ends_at).await,
+            Self::Redis(store) => store.shorten(key, ends_at).await,
+        }
     }
 
     /// Makes the value end at `ends_at` (Unix milliseconds) if it would end earlier; says whether it did. Makes no key,
@@ -115,8 +125,10 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows.
     pub async fn extend(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
-        let _ = (key, ends_at);
-        not_built()
+        match self {
+            Self::Embedded(store) => store.extend(key, ends_at).await,
+            Self::Redis(store) => store.extend(key, ends_at).await,
+        }
     }
 
     /// Takes the value away; says whether there was one.
@@ -124,16 +136,20 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows.
     pub async fn discard(&self, key: &Key) -> Result<bool, StoreError> {
-        let _ = key;
-        not_built()
+        match self {
+            Self::Embedded(store) => store.take(key).await.map(|before| before.is_some()),
+            Self::Redis(store) => store.discard(key).await,
+        }
     }
 
-    /// Whether the last change of this key would survive the loss of the server that holds it: the embedded store has
-    /// it on disk; a Redis has it on every replica that is connected, and waits for them for a tenth of a second. With no
+    /// Whether this value of this key would survive the loss of the server that holds it: the embedded store has it on
+    /// disk; a Redis has it on every replica that is connected, and waits for them for a tenth of a second. With no
     /// replica it is true for a single server, which nobody can take over from, and false behind sentinels and in a
-    /// cluster, where one may just be away.
-    pub async fn confirm(&self, key: &Key) -> bool {
-        let _ = key.as_str();
-        false
+    /// cluster, where one may just be away. False as well if the value is another one by now, and if nobody knows.
+    pub async fn confirm(&self, key: &Key, bytes: &[u8]) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Redis(store) => store.confirm(key, bytes).await,
+        }
     }
 }

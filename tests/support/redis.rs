@@ -231,9 +231,22 @@ impl Redis {
         assert!(self.wait().await, "redis-server does not come back");
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing.
+    /// SIGSTOP: it keeps its connections and answers nothing. Returns when it stands still.
     pub(crate) fn stop_signal(&self) {
         self.signal("-STOP");
+        let id = self.process.as_ref().expect("it runs").id().to_string();
+        let start = Instant::now();
+        loop {
+            let state = Command::new("ps")
+                .args(["-o", "state=", "-p", &id])
+                .output()
+                .unwrap();
+            if state.stdout.starts_with(b"T") {
+                return;
+            }
+            assert!(start.elapsed() < START, "it does not stand still");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// SIGCONT.

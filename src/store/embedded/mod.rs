@@ -3,7 +3,9 @@
 //! Reading happens where it is asked for: a snapshot costs about a microsecond. Writing belongs to one thread, which
 //! commits what is waiting all at once; whoever gets `Ok` may rely on the disk.
 
+mod change;
 mod meter;
+mod primitive;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -17,8 +19,9 @@ use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
 
+use self::change::{Change, Outcome};
 use self::meter::Meters;
-use self::writer::{Change, Writer};
+use self::writer::Writer;
 use super::key::{KeyFormat, belongs};
 use super::{StoreError, now};
 
@@ -95,7 +98,7 @@ impl EmbeddedStore {
         let change = Change::Put {
             key: self.0.keys.of(token),
             end: session.expires_at.unwrap_or(NEVER),
-            record: self.0.format.encode(session, &token.sha256_hex())?,
+            value: self.0.format.encode(session, &token.sha256_hex())?,
         };
         self.0.writer.write(change).await.map(|_| ())
     }
@@ -106,7 +109,8 @@ impl EmbeddedStore {
     /// If nobody knows whether it was ended.
     pub async fn remove(&self, token: &Token) -> Result<bool, StoreError> {
         let key = self.0.keys.of(token);
-        self.0.writer.write(Change::Delete { key }).await
+        let gone = self.0.writer.write(Change::Remove { key }).await?;
+        Ok(matches!(gone, Outcome::Was(Some(_))))
     }
 }
 

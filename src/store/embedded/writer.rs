@@ -5,10 +5,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, ReadableTable, Table};
+use redb::{Database, ReadableDatabase, ReadableTable};
 use tokio::sync::oneshot;
 
-use super::{ENDS, NEVER, SESSIONS, failed};
+use super::change::{Change, Outcome, Tables};
+use super::{ENDS, failed};
 use crate::store::{StoreError, now};
 
 /// Changes that may wait. At 20 us each in a full commit they wait for 20 ms.
@@ -20,22 +21,9 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// Ended sessions taken out at once; changes wait meanwhile.
 const SWEEP: usize = 512;
 
-/// What is to be written.
-#[derive(Debug)]
-pub(super) enum Change {
-    Put {
-        key: String,
-        end: u64,
-        record: Vec<u8>,
-    },
-    Delete {
-        key: String,
-    },
-}
-
 struct Write {
     change: Change,
-    done: oneshot::Sender<Result<bool, StoreError>>,
+    done: oneshot::Sender<Result<Outcome, StoreError>>,
 }
 
 /// The thread, and the way to it. Dropping it waits until what was sent is on disk.
@@ -59,8 +47,8 @@ impl Writer {
         })
     }
 
-    /// Returns when the change is on disk: whether there was a live session before it.
-    pub(super) async fn write(&self, change: Change) -> Result<bool, StoreError> {
+    /// Returns when the change is on disk: what it came to.
+    pub(super) async fn write(&self, change: Change) -> Result<Outcome, StoreError> {
         let gone = || StoreError::Failed("session file: the writer has ended".to_owned());
         let (done, result) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(gone)?;
@@ -115,10 +103,10 @@ fn commit(database: &Database, first: Write, waiting: &Receiver<Write>) {
         .chain(waiting.try_iter().take(COMMIT - 1))
         .collect();
     match apply(database, &batch) {
-        Ok(before) => {
-            for (write, before) in batch.into_iter().zip(before) {
+        Ok(outcomes) => {
+            for (write, outcome) in batch.into_iter().zip(outcomes) {
                 // Whoever asked may have gone away; the change stands all the same.
-                drop(write.done.send(Ok(before)));
+                drop(write.done.send(Ok(outcome)));
             }
         }
         Err(error) => {
@@ -133,44 +121,17 @@ fn commit(database: &Database, first: Write, waiting: &Receiver<Write>) {
 }
 
 /// One durable commit; all or nothing.
-fn apply(database: &Database, batch: &[Write]) -> Result<Vec<bool>, redb::Error> {
+fn apply(database: &Database, batch: &[Write]) -> Result<Vec<Outcome>, redb::Error> {
     let transaction = database.begin_write()?;
-    let mut before = Vec::with_capacity(batch.len());
+    let mut outcomes = Vec::with_capacity(batch.len());
     {
-        let mut sessions = transaction.open_table(SESSIONS)?;
-        let mut ends = transaction.open_table(ENDS)?;
+        let mut tables = Tables::open(&transaction)?;
         for write in batch {
-            before.push(match &write.change {
-                Change::Put { key, end, record } => {
-                    let before = take(&mut sessions, &mut ends, key)?;
-                    sessions.insert(key.as_str(), (*end, record.as_slice()))?;
-                    if *end != NEVER {
-                        ends.insert((*end, key.as_str()), ())?;
-                    }
-                    before
-                }
-                Change::Delete { key } => take(&mut sessions, &mut ends, key)?,
-            });
+            outcomes.push(tables.carry_out(&write.change)?);
         }
     }
     transaction.commit()?;
-    Ok(before)
-}
-
-type Sessions<'a> = Table<'a, &'static str, (u64, &'static [u8])>;
-type Ends<'a> = Table<'a, (u64, &'static str), ()>;
-
-/// Takes a session out of both tables; says whether it was alive.
-fn take(
-    sessions: &mut Sessions<'_>,
-    ends: &mut Ends<'_>,
-    key: &str,
-) -> Result<bool, redb::StorageError> {
-    let Some(end) = sessions.remove(key)?.map(|row| row.value().0) else {
-        return Ok(false);
-    };
-    ends.remove((end, key))?;
-    Ok(end > now())
+    Ok(outcomes)
 }
 
 /// Takes out sessions that have ended, at most [`SWEEP`]; says how many.
@@ -201,11 +162,9 @@ fn ended(database: &Database) -> Result<Vec<(u64, String)>, redb::Error> {
 fn forget(database: &Database, ended: &[(u64, String)]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
-        let mut sessions = transaction.open_table(SESSIONS)?;
-        let mut ends = transaction.open_table(ENDS)?;
+        let mut tables = Tables::open(&transaction)?;
         for (end, key) in ended {
-            ends.remove((*end, key.as_str()))?;
-            sessions.remove(key.as_str())?;
+            tables.forget(*end, key)?;
         }
     }
     transaction.commit()?;

@@ -8,9 +8,12 @@ mod failure;
 mod link;
 mod master;
 mod meter;
+mod primitive;
+mod script;
 mod setup;
 mod stream;
 mod tls;
+mod together;
 mod watchdog;
 
 use std::sync::Arc;
@@ -46,6 +49,8 @@ pub struct RedisStore {
     deadline: Duration,
     in_flight: AtomicU32,
     max_in_flight: u32,
+    /// Nobody can take over from this server.
+    alone: bool,
 }
 
 impl RedisStore {
@@ -56,7 +61,9 @@ impl RedisStore {
     pub fn connect(config: &config::Store, at_rest: config::AtRest) -> Result<Self, StoreError> {
         let setup = Setup::new(config).map_err(StoreError::Failed)?;
         let link = Arc::new(Link::default());
+        let alone = !setup.is_cluster() && setup.sentinels().is_none();
         Ok(Self {
+            alone,
             watchdog: tokio::spawn(watchdog::run(setup, Arc::clone(&link))),
             link,
             format: RecordFormat::new(config),
