@@ -48,7 +48,7 @@ pub struct Gateway {
     sessions: Arc<Sessions>,
     store: Arc<SessionStore>,
     /// Where shared limits count, if that is not the store.
-    meters: Option<SessionStore>,
+    meters: Option<Arc<SessionStore>>,
     meter_deadline: Duration,
     /// How many unknown tokens one client may send.
     guard: Option<Meter>,
@@ -83,8 +83,33 @@ impl Gateway {
         cells: Arc<metrics::Worker>,
     ) -> Result<Self, Vec<Fault>> {
         let upstreams = Upstreams::build(&config.upstreams)?;
-        let routes = Routes::build(config, &upstreams);
+        Ok(Self::compile(config, upstreams, store, shared, cells))
+    }
+
+    /// Compiles another configuration for the same worker: the same store, counts and limits, and those upstreams that have
+    /// not changed.
+    ///
+    /// # Errors
+    /// As [`Gateway::build`].
+    pub fn rebuild(&self, config: &Config) -> Result<Self, Vec<Fault>> {
+        let upstreams = self.upstreams.rebuild(&config.upstreams)?;
+        let (store, shared) = (Arc::clone(&self.store), self.shared.clone());
+        let cells = Arc::clone(&self.cells.worker);
         Ok(Self {
+            meters: self.meters.clone(),
+            ..Self::compile(config, upstreams, store, shared, cells)
+        })
+    }
+
+    fn compile(
+        config: &Config,
+        upstreams: Upstreams,
+        store: Arc<SessionStore>,
+        shared: Shared,
+        cells: Arc<metrics::Worker>,
+    ) -> Self {
+        let routes = Routes::build(config, &upstreams);
+        Self {
             cells: Cells::new(cells, &routes, &upstreams),
             routes,
             sessions: Arc::new(Sessions::new(
@@ -104,7 +129,7 @@ impl Gateway {
             shared,
             ids: RequestIds::default(),
             max_uri: config.limits.max_uri.as_usize(),
-        })
+        }
     }
 
     /// Answers one request, whatever happens: a refusal is an answer too.
@@ -162,7 +187,7 @@ impl Gateway {
             who.holder = Some((token, session));
         }
         self.take(&route.limits.inside, &who, &mut told).await?;
-        let upgrade = client_upgrade(route, &mut parts)?;
+        let upgrade = client_upgrade(route, &mut parts, caller.peer)?;
         let body = Body::from_client(
             body,
             route.max_body,
@@ -283,7 +308,11 @@ struct Caller<'a> {
 
 /// The switch of protocols that a request asks for, if the route allows it. Without it the request goes on as a plain
 /// one: its `Upgrade` is stripped like every other field of the connection.
-fn client_upgrade(route: &Route, parts: &mut Parts) -> Result<Option<ClientUpgrade>, Refusal> {
+fn client_upgrade(
+    route: &Route,
+    parts: &mut Parts,
+    peer: &Peer,
+) -> Result<Option<ClientUpgrade>, Refusal> {
     if route.upgrades.is_empty() {
         return Ok(None);
     }
@@ -301,7 +330,12 @@ fn client_upgrade(route: &Route, parts: &mut Parts) -> Result<Option<ClientUpgra
         return Err(Refusal::UpgradeWithBody);
     }
     let client = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    Ok(client.map(|client| ClientUpgrade { protocol, client }))
+    let slot = peer.slot.clone();
+    Ok(client.map(|client| ClientUpgrade {
+        protocol,
+        client,
+        slot,
+    }))
 }
 
 /// Outages are for the operator; everything else is the client's own doing and belongs into the access log.

@@ -51,6 +51,7 @@ pub mod route;
 pub mod server;
 pub mod session;
 pub mod sessions;
+pub mod slot;
 pub mod socket;
 pub mod store;
 pub mod token;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::slot::Slot;
+
 /// The other end of a client connection.
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -16,6 +18,8 @@ pub struct Peer {
     pub port_value: HeaderValue,
     /// What its TLS handshake settled; `None` on a plain listener.
     pub tls: Option<TlsPeer>,
+    /// Counts it among the open connections; `None` if it is only thought of.
+    pub slot: Option<Slot>,
 }
 
 impl Peer {
@@ -28,7 +32,15 @@ impl Peer {
             ip_value,
             port_value: local.port().into(),
             tls,
+            slot: None,
         }
+    }
+
+    /// The same, counted by this slot.
+    #[must_use]
+    pub fn holding(mut self, slot: Slot) -> Self {
+        self.slot = Some(slot);
+        self
     }
 }
 

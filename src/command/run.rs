@@ -14,7 +14,6 @@ use crate::body::Body;
 use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener};
 use crate::gateway::{Gateway, Shared};
-use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::server::{Handler, Server};
@@ -116,7 +115,7 @@ pub async fn serve(
         access,
         ..Shared::default()
     };
-    let metrics = Metrics::new(bound.clients.workers());
+    let metrics = Arc::clone(bound.clients.metrics());
     metrics.process.configured();
     let readiness = Readiness::new(bound.clients.workers());
     let monitor = Monitor::new(

@@ -15,7 +15,7 @@ use super::value::{
 };
 
 /// A service behind the gateway.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// `"http://host:port"` or `"https://host:port"`, without a path. Several share the load in turn.
@@ -55,7 +55,7 @@ pub enum HostHeader {
 }
 
 /// TLS towards an upstream.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct UpstreamTls {
     /// PEM file with the authorities that may sign the upstream's certificate; the system's if absent.

@@ -1,5 +1,7 @@
 //! Asking the limits of a route, in this process and in the store.
 
+use std::sync::Arc;
+
 use super::Gateway;
 use crate::config::OnError;
 use crate::limit::{Limit, Metered, Scope, Slowed, Told, TooMany, Who};
@@ -11,7 +13,10 @@ impl Gateway {
     /// With a Redis of its own for shared limits, in place of the store's.
     #[must_use]
     pub fn counting_in(self, meters: Option<SessionStore>) -> Self {
-        Self { meters, ..self }
+        Self {
+            meters: meters.map(Arc::new),
+            ..self
+        }
     }
 
     /// Takes one request out of the sender's bucket of each limit: first those of this process, then, if they all had

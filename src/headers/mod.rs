@@ -27,6 +27,7 @@ use crate::head::Head;
 use crate::peer::Peer;
 use crate::policy::Permit;
 use crate::session::Session;
+use crate::slot::Slot;
 use crate::token::TokenSources;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
@@ -53,6 +54,8 @@ pub struct ClientUpgrade {
     pub protocol: String,
     /// The client's side of the connection, once our 101 has been sent.
     pub client: OnUpgrade,
+    /// Counts the client's connection for as long as it is a tunnel.
+    pub slot: Option<Slot>,
 }
 
 /// Why a request cannot be dressed. 500: the session is live, but its identity cannot be told to the upstream, and

@@ -5,10 +5,13 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use arc_swap::ArcSwap;
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -17,12 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Handler;
-use super::drain::Watch;
+use super::drain::{Drain, Stage, Watch};
 use super::tls::Tls;
 use crate::body::Body;
 use crate::config::Limits;
 use crate::deadline::ConnectionTimer;
+use crate::metrics;
 use crate::peer::Peer;
+use crate::slot::Slot;
 use crate::socket::Socket;
 
 /// HTTP/2 windows: what one stream, and one connection, may send unasked.
@@ -77,14 +82,31 @@ impl Speech {
     }
 }
 
+/// A connection that was accepted.
+pub(super) struct Arrival {
+    pub(super) stream: TcpStream,
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<Tls>,
+    pub(super) slot: Slot,
+    pub(super) watch: Watch,
+}
+
+/// What all connections of a worker share.
+pub(super) struct Hall<H> {
+    /// Answers their requests. A request keeps the one that it began with.
+    pub(super) handler: Arc<ArcSwap<H>>,
+    pub(super) cells: Arc<metrics::Worker>,
+}
+
 /// Serves one client until it or the worker has had enough.
-pub(super) async fn serve<H: Handler>(
-    (stream, address): (TcpStream, SocketAddr),
-    tls: Option<Tls>,
-    speech: Arc<Speech>,
-    handler: Arc<H>,
-    mut watch: Watch,
-) {
+pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hall: Arc<Hall<H>>) {
+    let Arrival {
+        stream,
+        address,
+        tls,
+        slot,
+        watch,
+    } = arrival;
     let Ok(local) = stream.local_addr() else {
         return;
     };
@@ -92,73 +114,127 @@ pub(super) async fn serve<H: Handler>(
         return;
     };
     let Some(tls) = tls else {
-        let peer = Peer::new(address, local, None);
-        let service = service(handler, peer);
-        return serve_http1(&speech.plain, stream, service, watch).await;
+        let peer = Peer::new(address, local, None).holding(slot);
+        let client = Client::new(peer, &watch);
+        return serve_http1(&speech.plain, stream, (hall, client), watch).await;
     };
-    let handshake = tokio::time::timeout(speech.handshake_timeout, tls.accept(stream));
-    let accepted = match until_closing(handshake, &mut watch).await {
-        Some(Ok(Ok(accepted))) => accepted,
-        Some(Ok(Err(error))) => {
+    let handshakes = &hall.cells.clients;
+    let accepted = match tokio::time::timeout(speech.handshake_timeout, tls.accept(stream)).await {
+        Ok(Ok(accepted)) => accepted,
+        Ok(Err(error)) => {
+            handshakes.failed_handshakes.one("tls");
             tracing::debug!(%address, %error, "the TLS handshake failed");
             return;
         }
-        Some(Err(_)) | None => return,
+        Err(_) => return handshakes.failed_handshakes.one("tls_timeout"),
     };
-    let peer = Peer::new(address, local, Some(accepted.peer));
-    let service = service(handler, peer);
+    match accepted.resumed {
+        true => handshakes.resumptions.one(),
+        false => handshakes.handshakes.one(),
+    }
+    let peer = Peer::new(address, local, Some(accepted.peer)).holding(slot);
+    let client = Client::new(peer, &watch);
     if accepted.h2 {
         let io = TokioIo::new(accepted.stream);
+        let service = service(hall, Arc::clone(&client));
         let connection = pin!(speech.h2.serve_connection(io, service));
-        drive(connection, watch, http2::Connection::graceful_shutdown).await;
+        let stop = Stop {
+            // GOAWAY loses no request, wherever it meets it.
+            at: Stage::Closing,
+            how: http2::Connection::graceful_shutdown,
+        };
+        drive(connection, &client, watch, stop).await;
     } else {
-        serve_http1(&speech.encrypted, accepted.stream, service, watch).await;
+        serve_http1(&speech.encrypted, accepted.stream, (hall, client), watch).await;
+    }
+}
+
+/// One client connection.
+struct Client {
+    peer: Peer,
+    drain: Arc<Drain>,
+    /// Whether it has asked for anything yet.
+    asked: AtomicBool,
+}
+
+impl Client {
+    fn new(peer: Peer, watch: &Watch) -> Arc<Self> {
+        Arc::new(Self {
+            peer,
+            drain: Arc::clone(watch.drain()),
+            asked: AtomicBool::new(false),
+        })
     }
 }
 
 fn service<H: Handler>(
-    handler: Arc<H>,
-    peer: Peer,
+    hall: Arc<Hall<H>>,
+    client: Arc<Client>,
 ) -> impl Service<
     Request<Incoming>,
     Response = Response<Body>,
     Error = Infallible,
     Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 > {
-    let peer = Arc::new(peer);
-    service_fn(move |request| {
-        let (handler, peer) = (Arc::clone(&handler), Arc::clone(&peer));
-        async move { Ok(handler.handle(request, &peer).await) }
+    service_fn(move |request: Request<Incoming>| {
+        client.asked.store(true, Ordering::Relaxed);
+        let (handler, client) = (hall.handler.load_full(), Arc::clone(&client));
+        let http2 = request.version() == Version::HTTP_2;
+        async move {
+            let mut response = handler.handle(request, &client.peer).await;
+            let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if client.drain.stage() != Stage::Open && !http2 && !switching {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
+            Ok(response)
+        }
     })
 }
 
-async fn serve_http1<T, S>(builder: &http1::Builder, stream: T, service: S, watch: Watch)
-where
+async fn serve_http1<T, H>(
+    builder: &http1::Builder,
+    stream: T,
+    (hall, client): (Arc<Hall<H>>, Arc<Client>),
+    watch: Watch,
+) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    H: Handler,
 {
     let io = TokioIo::new(stream);
     let mut builder = builder.clone();
     builder.timer(ConnectionTimer::default());
+    let service = service(hall, Arc::clone(&client));
     let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    drive(
-        connection,
-        watch,
-        http1::UpgradeableConnection::graceful_shutdown,
-    )
-    .await;
+    let stop = Stop {
+        // An idle connection is closed, which loses the request that may be on its way: an answer tells the client first.
+        at: Stage::Closed,
+        how: http1::UpgradeableConnection::graceful_shutdown,
+    };
+    drive(connection, &client, watch, stop).await;
+}
+
+/// How a connection is told to come to its end, and when.
+struct Stop<C> {
+    at: Stage,
+    how: fn(Pin<&mut C>),
 }
 
 /// Drives a connection to its end; at the word to stop it is asked to come to one.
-async fn drive<C>(mut connection: Pin<&mut C>, mut watch: Watch, stop: fn(Pin<&mut C>))
+async fn drive<C>(mut connection: Pin<&mut C>, client: &Client, mut watch: Watch, stop: Stop<C>)
 where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut stopped = false;
     let ended = poll_fn(|cx: &mut Context<'_>| {
-        if !stopped && watch.is_closing(cx) {
+        let stage = watch.poll(cx);
+        let asked = client.asked.load(Ordering::Relaxed);
+        if !stopped && asked && stage >= stop.at {
             stopped = true;
-            stop(connection.as_mut());
+            (stop.how)(connection.as_mut());
+        }
+        if !asked && stage == Stage::Closed {
+            return Poll::Ready(Ok(()));
         }
         connection.as_mut().poll(cx)
     })
@@ -166,16 +242,4 @@ where
     if let Err(error) = ended {
         tracing::debug!(%error, "a client connection broke off");
     }
-}
-
-/// What comes of `future`; `None` if the word to stop comes first.
-async fn until_closing<F: Future>(future: F, watch: &mut Watch) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| {
-        if watch.is_closing(cx) {
-            return Poll::Ready(None);
-        }
-        future.as_mut().poll(cx).map(Some)
-    })
-    .await
 }

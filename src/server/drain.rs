@@ -1,16 +1,27 @@
-//! The word that it is time to stop, told to everybody who is asleep.
+//! The word that it is time to come to an end, told to everybody who is asleep.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Waker};
 
 use parking_lot::Mutex;
 
-/// One worker's word to stop. Asking for it while nothing has been said costs one load.
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Nothing has been said.
+    Open,
+    /// No new requests, politely: HTTP/2 is told so, HTTP/1.1 with its next answer.
+    Closing,
+    /// Whatever is idle is closed.
+    Closed,
+}
+
+/// The word for the connections of one listener at one worker. Asking for it while nothing has been said costs one load.
 #[derive(Debug, Default)]
 pub(super) struct Drain {
-    closing: AtomicBool,
+    stage: AtomicU8,
     asleep: Mutex<Asleep>,
 }
 
@@ -21,11 +32,29 @@ struct Asleep {
 }
 
 impl Drain {
-    /// Tells everybody, now and from now on.
+    /// See [`Stage::Closing`].
     pub(super) fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
-        for (_, waker) in self.asleep.lock().wakers.drain() {
-            waker.wake();
+        self.tell(Stage::Closing);
+    }
+
+    /// See [`Stage::Closed`].
+    pub(super) fn finish(&self) {
+        self.tell(Stage::Closed);
+    }
+
+    fn tell(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::SeqCst);
+        for waker in self.asleep.lock().wakers.values() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// What has been said.
+    pub(super) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::SeqCst) {
+            0 => Stage::Open,
+            1 => Stage::Closing,
+            _ => Stage::Closed,
         }
     }
 
@@ -46,8 +75,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Whether it is time to stop; if not, the task is woken when it is.
-    pub(super) fn is_closing(&mut self, cx: &Context<'_>) -> bool {
+    /// What has been said; the task is woken when more is.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Stage {
         if self.place.is_none() {
             let mut asleep = self.drain.asleep.lock();
             let place = asleep.next;
@@ -56,7 +85,12 @@ impl Watch {
             self.place = Some(place);
         }
         // After the waker is in place: a word said in between is seen either here or by the waker.
-        self.drain.closing.load(Ordering::SeqCst)
+        self.drain.stage()
+    }
+
+    /// What has been said, without being woken.
+    pub(super) fn drain(&self) -> &Arc<Drain> {
+        &self.drain
     }
 }
 

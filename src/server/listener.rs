@@ -1,9 +1,121 @@
-//! Taking an address: one socket for each worker.
+//! Listeners: which addresses are taken, with which certificates, by one socket for each worker.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::ServeError;
+use super::tls::Tls;
+use crate::config::Listener;
+
+/// A listener that is open.
+#[derive(Debug, Clone)]
+pub(super) struct Open {
+    /// Its number, for as long as its sockets stay open.
+    pub(super) id: usize,
+    /// What the configuration says.
+    configured: SocketAddr,
+    /// Where clients can connect.
+    pub(super) address: SocketAddr,
+    pub(super) tls: Option<Tls>,
+}
+
+/// A listener that is to be opened, or to go on under new terms.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub(super) open: Open,
+    /// One for each worker; none if it is open already.
+    pub(super) sockets: Vec<TcpListener>,
+    /// Whether those who came in before must leave, because they would not be let in like that any more.
+    pub(super) evict: bool,
+}
+
+/// Reads the certificates of all listeners, then takes the addresses that are not open yet for so many workers.
+///
+/// # Errors
+/// If an address cannot be taken, or with every fault found in the certificates. Nothing has changed then.
+pub(super) fn plan<'a>(
+    listeners: impl IntoIterator<Item = &'a Listener>,
+    workers: usize,
+    before: &[Open],
+) -> Result<Vec<Planned>, ServeError> {
+    let mut left = before.to_vec();
+    let mut next = before.iter().map(|open| open.id + 1).max().unwrap_or(0);
+    let mut faults = Vec::new();
+    let mut planned = Vec::new();
+    for listener in listeners {
+        let known = left
+            .iter()
+            .position(|open| open.configured == listener.address)
+            .map(|place| left.remove(place));
+        let former = known.as_ref().and_then(|open| open.tls.as_ref());
+        let tls = listener.tls.as_ref();
+        match tls.map(|tls| Tls::load_after(tls, former)).transpose() {
+            Ok(tls) => planned.push((listener.address, known, tls)),
+            Err(found) => faults.extend(found),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(ServeError::Tls(faults));
+    }
+    let mut plans = Vec::with_capacity(planned.len());
+    for (configured, known, tls) in planned {
+        plans.push(match known {
+            Some(open) => open.under(tls),
+            None => {
+                next += 1;
+                Planned::anew(next - 1, configured, tls, workers)?
+            }
+        });
+    }
+    Ok(plans)
+}
+
+impl Open {
+    /// Goes on with this TLS.
+    fn under(self, tls: Option<Tls>) -> Planned {
+        let evict = match (&self.tls, &tls) {
+            (None, None) => false,
+            (Some(before), Some(after)) => !after.admits_as(before),
+            (Some(_), None) | (None, Some(_)) => true,
+        };
+        Planned {
+            open: Self { tls, ..self },
+            sockets: Vec::new(),
+            evict,
+        }
+    }
+}
+
+impl Planned {
+    fn anew(
+        id: usize,
+        configured: SocketAddr,
+        tls: Option<Tls>,
+        workers: usize,
+    ) -> Result<Self, ServeError> {
+        let error = |source| ServeError::Bind {
+            address: configured,
+            source,
+        };
+        let sockets = bind(configured, workers).map_err(error)?;
+        let local = sockets
+            .first()
+            .map_or(Ok(configured), TcpListener::local_addr);
+        let open = Open {
+            id,
+            configured,
+            address: local.map_err(error)?,
+            tls,
+        };
+        Ok(Self {
+            open,
+            sockets,
+            evict: false,
+        })
+    }
+}
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -15,7 +127,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// If the address is taken, not ours, or not allowed.
-pub(super) fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
     let spread = workers > 1 && cfg!(target_os = "linux");
     let first = open(address, spread)?;
     let address = first.local_addr()?;

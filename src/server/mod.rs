@@ -4,6 +4,7 @@
 //! core it arrived on, and nothing on its path is shared with another one.
 
 mod connection;
+mod crew;
 mod drain;
 mod listener;
 mod tls;
@@ -13,27 +14,24 @@ mod worker;
 mod tests;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
 use toml::Spanned;
 
-use self::drain::Drain;
+pub use self::crew::{Change, Crew};
+use self::listener::Planned;
 use self::tls::Tls;
-use self::worker::Worker;
 use crate::body::Body;
 use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener};
+use crate::metrics::Metrics;
 use crate::peer::Peer;
-
-/// After so many steps of tasks the system is asked for new events, unless there is nothing left to do before. Four
-/// times tokio's default: larger batches wake the other ends less often, which is 3 % of a request's CPU.
-const TASKS_PER_POLL: u32 = 255;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -55,18 +53,11 @@ pub fn install_crypto() {
 pub struct Server {
     /// What its threads are called.
     name: &'static str,
-    listeners: Vec<Bound>,
+    listeners: Vec<Planned>,
     workers: usize,
     limits: Limits,
     drain_timeout: Duration,
-}
-
-/// One listener: a socket for each worker.
-#[derive(Debug)]
-struct Bound {
-    address: SocketAddr,
-    sockets: Vec<TcpListener>,
-    tls: Option<Tls>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why it cannot serve.
@@ -110,10 +101,11 @@ impl Server {
         let listeners = config.listeners.iter().map(Spanned::get_ref);
         Ok(Self {
             name: "worker",
-            listeners: bind(listeners, workers)?,
+            listeners: listener::plan(listeners, workers, &[])?,
             workers,
             limits: config.limits.clone(),
             drain_timeout: config.server.drain_timeout.get(),
+            metrics: Metrics::new(workers),
         })
     }
 
@@ -129,10 +121,11 @@ impl Server {
     ) -> Result<Self, ServeError> {
         Ok(Self {
             name,
-            listeners: bind([listener], 1)?,
+            listeners: listener::plan([listener], 1, &[])?,
             workers: 1,
             limits,
             drain_timeout,
+            metrics: Metrics::new(1),
         })
     }
 
@@ -152,12 +145,18 @@ impl Server {
 
     /// Where clients can connect, in the order of the configuration; port 0 has become the port that was found.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|bound| bound.address).collect()
+        let listeners = self.listeners.iter();
+        listeners.map(|planned| planned.open.address).collect()
     }
 
     /// How many workers there will be.
     pub fn workers(&self) -> usize {
         self.workers
+    }
+
+    /// What its workers count.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Serves until `shutdown` resolves, then lets open requests finish for as long as the drain may take.
@@ -173,141 +172,28 @@ impl Server {
         F: Future<Output = Result<H, E>>,
         E: From<ServeError> + Send + 'static,
     {
-        let make = Arc::new(make);
-        let (ended, mut endings) = mpsc::channel(self.workers);
-        let mut crew = Crew::default();
-        let name = self.name;
-        for (index, worker) in self.into_workers().into_iter().enumerate() {
-            let ended = Ended(Some(ended.clone()));
-            let make = Arc::clone(&make);
-            crew.drains.push(Arc::clone(&worker.drain));
-            let thread = thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(move || ended.with(work(worker, index, &*make)))
-                .map_err(ServeError::Worker)?;
-            crew.threads.push(thread);
-        }
-        drop(ended);
-        let early = tokio::select! {
-            () = shutdown => None,
-            early = endings.recv() => early,
+        let mut shutdown = pin!(shutdown);
+        let mut crew = tokio::select! {
+            crew = self.start(make) => crew?,
+            () = shutdown.as_mut() => return Ok(()),
         };
-        crew.stop();
-        let mut outcome = early.unwrap_or(Ok(()));
-        while let Some(ending) = endings.recv().await {
-            outcome = outcome.and(ending);
-        }
-        outcome
-    }
-
-    fn into_workers(self) -> Vec<Worker> {
-        let mut workers: Vec<_> = (0..self.workers)
-            .map(|_| Worker {
-                sockets: Vec::with_capacity(self.listeners.len()),
-                limits: self.limits.clone(),
-                drain_timeout: self.drain_timeout,
-                drain: Arc::default(),
-            })
-            .collect();
-        for bound in self.listeners {
-            for (worker, socket) in workers.iter_mut().zip(bound.sockets) {
-                worker.sockets.push((socket, bound.tls.clone()));
-            }
-        }
-        workers
-    }
-}
-
-/// Reads the certificates of all listeners, then takes their addresses for so many workers.
-fn bind<'a>(
-    listeners: impl IntoIterator<Item = &'a Listener>,
-    workers: usize,
-) -> Result<Vec<Bound>, ServeError> {
-    let mut faults = Vec::new();
-    let mut secured = Vec::new();
-    for listener in listeners {
-        match listener.tls.as_ref().map(Tls::load).transpose() {
-            Ok(tls) => secured.push((listener.address, tls)),
-            Err(found) => faults.extend(found),
+        tokio::select! {
+            () = shutdown => crew.drain().await,
+            ended = crew.ended() => ended,
         }
     }
-    if !faults.is_empty() {
-        return Err(ServeError::Tls(faults));
+
+    /// Starts the workers; returns once all of them serve.
+    ///
+    /// # Errors
+    /// The first error of a worker that cannot start; the others are stopped then.
+    pub async fn start<H, M, F, E>(self, make: M) -> Result<Crew<H, E>, E>
+    where
+        H: Handler,
+        M: Fn(usize) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<H, E>>,
+        E: From<ServeError> + Send + 'static,
+    {
+        Crew::start(self, make).await
     }
-    let mut bound = Vec::with_capacity(secured.len());
-    for (address, tls) in secured {
-        let bind = |source| ServeError::Bind { address, source };
-        let sockets = listener::bind(address, workers).map_err(bind)?;
-        let local = sockets.first().map_or(Ok(address), TcpListener::local_addr);
-        bound.push(Bound {
-            address: local.map_err(bind)?,
-            sockets,
-            tls,
-        });
-    }
-    Ok(bound)
-}
-
-/// The threads of a running server. Dropped, it stops them and waits for none.
-#[derive(Debug, Default)]
-struct Crew {
-    drains: Vec<Arc<Drain>>,
-    threads: Vec<thread::JoinHandle<()>>,
-}
-
-impl Crew {
-    fn stop(&self) {
-        for drain in &self.drains {
-            drain.close();
-        }
-    }
-}
-
-impl Drop for Crew {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-/// Tells how a worker ended, even if it panicked.
-#[derive(Debug)]
-struct Ended<E: From<ServeError>>(Option<mpsc::Sender<Result<(), E>>>);
-
-impl<E: From<ServeError>> Ended<E> {
-    fn with(mut self, outcome: Result<(), E>) {
-        if let Some(ended) = self.0.take() {
-            // There is room for one message of each worker; nobody listens any more only if the server was dropped.
-            ended.try_send(outcome).ok();
-        }
-    }
-}
-
-impl<E: From<ServeError>> Drop for Ended<E> {
-    fn drop(&mut self) {
-        if let Some(ended) = self.0.take() {
-            ended.try_send(Err(ServeError::Died.into())).ok();
-        }
-    }
-}
-
-/// The life of a worker's thread.
-fn work<H, F, E>(worker: Worker, index: usize, make: &impl Fn(usize) -> F) -> Result<(), E>
-where
-    H: Handler,
-    F: Future<Output = Result<H, E>>,
-    E: From<ServeError>,
-{
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .event_interval(TASKS_PER_POLL)
-        .build()
-        .map_err(ServeError::Worker)?;
-    let outcome = runtime.block_on(async {
-        let handler = Arc::new(make(index).await?);
-        worker.run(handler).await.map_err(ServeError::Worker)?;
-        Ok(())
-    });
-    // Not waiting for name look-ups that nobody wants the answer of any more.
-    runtime.shutdown_background();
-    outcome
 }

@@ -1,6 +1,7 @@
 //! Real sockets and real connections; those that need TLS are in `tls/tests.rs`.
 
 use std::future::pending;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

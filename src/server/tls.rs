@@ -13,10 +13,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier,
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use toml::Spanned;
@@ -40,6 +41,36 @@ pub(super) fn install() {
 pub(super) struct Tls {
     acceptor: TlsAcceptor,
     certificates: Arc<Certificates>,
+    admission: Admission,
+    memory: Memory,
+}
+
+/// Who is let in. Where it changes, nobody may come in on the strength of an earlier session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Admission {
+    min_version: TlsVersion,
+    client_auth: ClientAuth,
+    /// The authorities that may sign client certificates.
+    authorities: Vec<CertificateDer<'static>>,
+}
+
+/// What earlier sessions are taken up with: shared by the workers, and kept when certificates change.
+#[derive(Clone)]
+struct Memory {
+    sessions: Arc<dyn StoresServerSessions>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+impl Memory {
+    fn new() -> Result<Self, Fault> {
+        // Its key changes by itself every six hours; tickets of the key before are still taken.
+        let tickets = aws_lc_rs::Ticketer::new()
+            .map_err(|_| Fault::error(None, "the system gives no random numbers"))?;
+        Ok(Self {
+            sessions: ServerSessionMemoryCache::new(MAX_SESSIONS),
+            tickets,
+        })
+    }
 }
 
 impl fmt::Debug for Tls {
@@ -54,6 +85,8 @@ pub(super) struct Accepted {
     pub(super) peer: TlsPeer,
     /// Whether HTTP/2 was agreed on; HTTP/1.1 otherwise.
     pub(super) h2: bool,
+    /// Whether it took up an earlier session.
+    pub(super) resumed: bool,
 }
 
 impl Tls {
@@ -62,10 +95,21 @@ impl Tls {
     /// # Errors
     /// One fault for each file that cannot be read or does not hold what it should, and each key that does not fit.
     pub(super) fn load(config: &ListenerTls) -> Result<Self, Vec<Fault>> {
+        Self::load_after(config, None)
+    }
+
+    /// Reads the files; earlier sessions can be taken up if the same clients are let in as `before`.
+    ///
+    /// # Errors
+    /// As [`Tls::load`].
+    pub(super) fn load_after(
+        config: &ListenerTls,
+        before: Option<&Self>,
+    ) -> Result<Self, Vec<Fault>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let certificates = Certificates::load(&config.certificates, &provider);
         let verifier = client_verifier(config, &provider);
-        let (certificates, verifier) = match (certificates, verifier) {
+        let (certificates, (verifier, authorities)) = match (certificates, verifier) {
             (Ok(certificates), Ok(verifier)) => (Arc::new(certificates), verifier),
             (Err(mut faults), Err(fault)) => {
                 faults.push(fault);
@@ -73,6 +117,15 @@ impl Tls {
             }
             (Err(faults), Ok(_)) => return Err(faults),
             (Ok(_), Err(fault)) => return Err(vec![fault]),
+        };
+        let admission = Admission {
+            min_version: config.min_version,
+            client_auth: config.client_auth,
+            authorities,
+        };
+        let memory = match before.filter(|before| before.admission == admission) {
+            Some(before) => before.memory.clone(),
+            None => Memory::new().map_err(|fault| vec![fault])?,
         };
         let versions: &[_] = match config.min_version {
             TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
@@ -87,15 +140,21 @@ impl Tls {
         };
         let mut server = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         server.alpn_protocols = config.alpn.iter().map(protocol_name).collect();
-        server.session_storage = ServerSessionMemoryCache::new(MAX_SESSIONS);
-        server.ticketer = aws_lc_rs::Ticketer::new()
-            .map_err(|_| vec![Fault::error(None, "the system gives no random numbers")])?;
+        server.session_storage = Arc::clone(&memory.sessions);
+        server.ticketer = Arc::clone(&memory.tickets);
         // Early data can be replayed by anyone who saw it, and a request is not safe to repeat.
         server.max_early_data_size = 0;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(server)),
             certificates,
+            admission,
+            memory,
         })
+    }
+
+    /// Whether it lets in the same clients as `other`.
+    pub(super) fn admits_as(&self, other: &Self) -> bool {
+        self.admission == other.admission
     }
 
     /// Does the handshake.
@@ -115,6 +174,7 @@ impl Tls {
             .peer_certificates()
             .and_then(<[_]>::first)
             .map(|certificate| client::names(certificate).into());
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(Accepted {
             stream,
             peer: TlsPeer {
@@ -123,6 +183,7 @@ impl Tls {
                 client,
             },
             h2,
+            resumed,
         })
     }
 }
@@ -265,12 +326,15 @@ fn dns_names(chain: &[CertificateDer<'static>]) -> Result<Vec<String>, webpki::E
         .collect())
 }
 
-fn client_verifier(
-    config: &ListenerTls,
-    provider: &Arc<CryptoProvider>,
-) -> Result<Option<Arc<dyn ClientCertVerifier>>, Fault> {
+/// What judges client certificates, if anything does, and the authorities it believes.
+type Judge = (
+    Option<Arc<dyn ClientCertVerifier>>,
+    Vec<CertificateDer<'static>>,
+);
+
+fn client_verifier(config: &ListenerTls, provider: &Arc<CryptoProvider>) -> Result<Judge, Fault> {
     let optional = match config.client_auth {
-        ClientAuth::None => return Ok(None),
+        ClientAuth::None => return Ok((None, Vec::new())),
         ClientAuth::Optional => true,
         ClientAuth::Required => false,
     };
@@ -281,8 +345,9 @@ fn client_verifier(
     };
     let fault = |text: String| Fault::error(path.span(), text);
     let mut roots = RootCertStore::empty();
-    for certificate in read_certificates(path.get_ref()).map_err(fault)? {
-        roots.add(certificate).map_err(|error| {
+    let authorities = read_certificates(path.get_ref()).map_err(fault)?;
+    for certificate in &authorities {
+        roots.add(certificate.clone()).map_err(|error| {
             let path = path.get_ref().display();
             fault(format!(
                 "`{path}` holds a certificate that is no authority: {error}"
@@ -297,7 +362,7 @@ fn client_verifier(
     let verifier = builder
         .build()
         .map_err(|error| fault(format!("`client_ca` cannot be used: {error}")))?;
-    Ok(Some(verifier))
+    Ok((Some(verifier), authorities))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A request is sent at most once. It is tried again elsewhere only while not one byte of it has left: the connection
 //! could not be made, or turned out to be closed before the request was written.
 
+mod all;
 mod connect;
 mod error;
 mod fetch;
@@ -13,7 +14,6 @@ mod upgrade;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -28,12 +28,13 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 use toml::Spanned;
 
+use self::all::Made;
+pub use self::all::{UpstreamId, Upstreams};
 pub use self::error::UpstreamError;
 use self::error::whose_fault;
 pub use self::fetch::{Document, FetchError};
 use self::pool::{Connection, Pool};
 use self::tls::{Tls, Trust};
-use self::upgrade::Tunnels;
 use crate::body::{Body, Progress};
 use crate::config::fault::Fault;
 use crate::config::value::Origin;
@@ -44,17 +45,6 @@ use crate::headers::{ClientUpgrade, Outbound};
 /// On how many endpoints a connection is tried for one request.
 const MAX_TRIES: usize = 2;
 
-/// All upstreams of one worker.
-#[derive(Debug, Default)]
-pub struct Upstreams {
-    all: Vec<Upstream>,
-    names: Vec<String>,
-}
-
-/// Which upstream: made in [`Upstreams::id`], so it is always one of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UpstreamId(usize);
-
 /// One named service.
 #[derive(Debug)]
 pub struct Upstream {
@@ -62,7 +52,8 @@ pub struct Upstream {
     /// Counts requests; the endpoints take turns by it.
     turn: AtomicUsize,
     host: HostHeader,
-    tunnels: Tunnels,
+    /// What it was made of; the same makes the same.
+    origin: Made,
 }
 
 /// One address of a service, with the idle connections to it.
@@ -75,51 +66,9 @@ struct Endpoint {
     pool: Arc<Pool>,
 }
 
-impl Upstreams {
-    /// Compiles `[upstreams]`; nothing is dialled yet.
-    ///
-    /// # Errors
-    /// One fault for each file that cannot be read and each name that cannot be verified.
-    pub fn build(config: &BTreeMap<String, Spanned<config::Upstream>>) -> Result<Self, Vec<Fault>> {
-        let mut built = Self::default();
-        let mut faults = Vec::new();
-        for (name, upstream) in config {
-            match Upstream::build(upstream.get_ref()) {
-                Ok(upstream) => {
-                    built.names.push(name.clone());
-                    built.all.push(upstream);
-                }
-                Err(found) => faults.extend(found),
-            }
-        }
-        if faults.is_empty() {
-            Ok(built)
-        } else {
-            Err(faults)
-        }
-    }
-
-    /// The upstream of this name.
-    pub fn id(&self, name: &str) -> Option<UpstreamId> {
-        self.names
-            .iter()
-            .position(|known| known == name)
-            .map(UpstreamId)
-    }
-
-    /// The name of the upstream with this id.
-    pub fn name(&self, id: UpstreamId) -> &str {
-        self.names.get(id.0).expect("ids are made by `id`")
-    }
-
-    /// The upstream with this id.
-    pub fn get(&self, id: UpstreamId) -> &Upstream {
-        self.all.get(id.0).expect("ids are made by `id`")
-    }
-}
-
 impl Upstream {
     fn build(config: &config::Upstream) -> Result<Self, Vec<Fault>> {
+        let origin = Made::of(config);
         let encrypted = config.endpoints.iter().any(|origin| origin.get_ref().tls);
         let trust = match encrypted.then(|| Trust::load(&config.tls)).transpose() {
             Ok(trust) => trust,
@@ -140,7 +89,7 @@ impl Upstream {
             endpoints,
             turn: AtomicUsize::new(0),
             host: config.host,
-            tunnels: Tunnels::default(),
+            origin,
         })
     }
 
@@ -291,8 +240,7 @@ impl Upstream {
             .filter(|asked| upgrade::switches_to(response.headers(), &asked.protocol))
             .ok_or(UpstreamError::WrongUpgrade)?;
         let upstream = hyper::upgrade::on(&mut response);
-        self.tunnels
-            .open(upgrade.client, upstream, timeouts.idle.get());
+        upgrade::open(upgrade, upstream, timeouts.idle.get());
         Ok(response)
     }
 }

@@ -171,6 +171,7 @@ async fn pass(
     let upgrade = asked.map(|name| ClientUpgrade {
         protocol: name.to_str().unwrap().to_ascii_lowercase(),
         client: hyper::upgrade::on(&mut request),
+        slot: None,
     });
     let (mut parts, incoming) = request.into_parts();
     parts.headers.remove(TRANSFER_ENCODING);

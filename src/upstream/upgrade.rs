@@ -10,30 +10,22 @@ use std::time::Duration;
 use http::{HeaderMap, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::deadline::{self, LazyTimer};
+use crate::headers::ClientUpgrade;
 
-/// The open tunnels of one upstream. Dropped, it closes them.
-#[derive(Debug, Default)]
-pub(super) struct Tunnels {
-    open: Mutex<JoinSet<()>>,
-}
-
-impl Tunnels {
-    /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte.
-    pub(super) fn open(&self, client: OnUpgrade, upstream: OnUpgrade, idle: Duration) {
-        let mut open = self.open.lock();
-        while open.try_join_next().is_some() {}
-        open.spawn(async move {
-            if let Err(error) = relay(client, upstream, idle).await {
-                tracing::debug!(%error, "an upgraded connection broke off");
-            }
-        });
-    }
+/// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte. It outlives the
+/// upstream, which a new configuration may replace, and holds the slot of its client until its end.
+pub(super) fn open(upgrade: ClientUpgrade, upstream: OnUpgrade, idle: Duration) {
+    let ClientUpgrade { client, slot, .. } = upgrade;
+    tokio::spawn(async move {
+        if let Err(error) = relay(client, upstream, idle).await {
+            tracing::debug!(%error, "an upgraded connection broke off");
+        }
+        drop(slot);
+    });
 }
 
 /// Whether the answer switches to `protocol` and to nothing else.
