@@ -194,7 +194,7 @@ fn a_shared_limit_that_does_not_say_what_to_do_on_an_error_denies() {
 proptest! {
     #[test]
     fn no_two_users_and_devices_share_a_bucket(
-        [a, b, c, d] in prop::array::uniform4("[ab\\PC]{0,3}"),
+        [a, b, c, d] in prop::array::uniform4("[ab]{0,2}"),
     ) {
         let list = limits("r", "{ by = 'device', rate = '1/h' }");
         let (one, two, token) = (session(&a, &b), session(&c, &d), token("t"));
