@@ -6,7 +6,7 @@ use super::Gateway;
 use crate::config::OnError;
 use crate::limit::{Limit, Metered, Scope, Slowed, Told, TooMany, Who};
 use crate::refusal::Refusal;
-use crate::store::{SessionStore, StoreError};
+use crate::store::{Key, SessionStore, StoreError};
 use crate::token::Token;
 
 impl Gateway {
@@ -53,7 +53,7 @@ impl Gateway {
         for limit in limits {
             if let (Scope::Shared(on_error), Some(bucket)) = (limit.scope(), limit.bucket(who)) {
                 asked.push((limit, on_error));
-                questions.push((bucket, limit.meter()));
+                questions.push((Key::limit(&bucket), limit.meter()));
             }
         }
         let store = self.meters.as_ref().unwrap_or(&self.store);

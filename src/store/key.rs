@@ -14,6 +14,11 @@ const PREFIX: &str = "login";
 pub struct Key(String);
 
 impl Key {
+    /// Where the bucket of a rate limit lies, by its name.
+    pub fn limit(bucket: &str) -> Self {
+        Self(format!("{PREFIX}:limit:{bucket}"))
+    }
+
     /// The key itself, for the backend.
     pub(super) fn as_str(&self) -> &str {
         &self.0

@@ -183,13 +183,12 @@ impl SessionStore {
         }
     }
 
-    /// Takes one request out of each of these buckets, all of them in one write, and says in the same order what came of
-    /// it. A bucket is created by the first request and gone when it is full again. The embedded store counts in memory.
-    ///
-    /// An answer that does not come within `deadline` is an error; whether something was taken is then unknown.
+    /// Takes one request out of each of these buckets, asking for all of them at once, and says in the same order what
+    /// came of each. A bucket is created by the first request and gone when it is full again. The embedded store counts in
+    /// memory. An answer that does not come within `deadline` is an error; whether something was taken is then unknown.
     pub async fn meter(
         &self,
-        questions: &[(String, Meter)],
+        questions: &[(Key, Meter)],
         deadline: Duration,
     ) -> Vec<Result<Metered, StoreError>> {
         match self {

@@ -6,8 +6,9 @@ use foldhash::fast::RandomState;
 
 use super::EmbeddedStore;
 use crate::limit::{Buckets, Meter, Metered};
+use crate::store::Key;
 
-/// The buckets by name.
+/// The buckets by key.
 #[derive(Debug, Default)]
 pub(super) struct Meters {
     buckets: Buckets,
@@ -16,9 +17,9 @@ pub(super) struct Meters {
 
 impl EmbeddedStore {
     /// See [`crate::store::SessionStore::meter`]. Answers at once.
-    pub fn meter(&self, questions: &[(String, Meter)]) -> Vec<Metered> {
+    pub fn meter(&self, questions: &[(Key, Meter)]) -> Vec<Metered> {
         let Meters { buckets, hash } = &self.0.meters;
-        let take = |(bucket, meter): &(String, Meter)| buckets.take(hash.hash_one(bucket), *meter);
+        let take = |(key, meter): &(Key, Meter)| buckets.take(hash.hash_one(key), *meter);
         questions.iter().map(take).collect()
     }
 }

@@ -15,25 +15,26 @@ use super::failure::failed;
 use super::script::{self, METER};
 use super::together::together;
 use crate::limit::{Meter, Metered};
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 impl RedisStore {
     /// See [`crate::store::SessionStore::meter`].
     pub async fn meter(
         &self,
-        questions: &[(String, Meter)],
+        questions: &[(Key, Meter)],
         deadline: Duration,
     ) -> Vec<Result<Metered, StoreError>> {
-        // They fail one by one, so that a node of a cluster that is away spoils no other node's answer.
-        let one = |(bucket, meter): &(String, Meter)| {
-            Box::pin(self.meter_one(format!("login:limit:{bucket}"), *meter, deadline))
-        };
-        together(questions.iter().map(one).collect()).await
+        // They fail one by one, so that a node of a cluster that is away spoils no other node's answer. They do not wait
+        // for one another, but each is a write of its own: fred 10 flushes after a script.
+        let asked = questions
+            .iter()
+            .map(|(key, meter)| Box::pin(self.meter_one(key, *meter, deadline)));
+        together(asked.collect()).await
     }
 
     async fn meter_one(
         &self,
-        key: String,
+        key: &Key,
         meter: Meter,
         deadline: Duration,
     ) -> Result<Metered, StoreError> {
@@ -48,7 +49,7 @@ impl RedisStore {
             Value::from(meter.interval().to_string()),
             Value::from(meter.window().to_string()),
         ];
-        let answer = script::run(&METER, &client, &key, arguments)
+        let answer = script::run(&METER, &client, key, arguments)
             .await
             .map_err(failed)?;
         read(&answer, meter).inspect_err(|_| self.link.distrust())

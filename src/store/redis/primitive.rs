@@ -202,7 +202,7 @@ impl RedisStore {
         let client = self.link.client()?;
         let _place = self.enter()?;
         let client = client.with_options(&self.once());
-        script::run(script, &client, key.as_str(), arguments)
+        script::run(script, &client, key, arguments)
             .await
             .map_err(failed)
     }

@@ -5,12 +5,14 @@ use std::sync::LazyLock;
 
 use fred::clients::WithOptions;
 use fred::error::Error;
-use fred::interfaces::LuaInterface;
+use fred::interfaces::ClientLike;
 use fred::prelude::Client;
-use fred::types::Value;
 use fred::types::scripts::Script;
+use fred::types::{ClusterHash, CustomCommand, Value};
+use fred::util::redis_keyslot;
 
 use super::failure::code;
+use crate::store::Key;
 
 type Lazy = LazyLock<Script>;
 
@@ -29,15 +31,31 @@ pub(super) static RENEW: Lazy = LazyLock::new(|| Script::from_lua(include_str!("
 pub(super) async fn run(
     script: &Script,
     client: &WithOptions<Client>,
-    key: &str,
+    key: &Key,
     arguments: Vec<Value>,
 ) -> Result<Value, Error> {
-    let answer = client.evalsha(script.sha1().clone(), key, arguments.clone());
-    match answer.await {
+    let digest = script.sha1().clone().into();
+    match send("EVALSHA", digest, client, key, arguments.clone()).await {
         Err(error) if code(&error) == Some("NOSCRIPT") => {
-            let text = script.lua().cloned().unwrap_or_default();
-            client.eval(text, key, arguments).await
+            let text = script.lua().cloned().unwrap_or_default().into();
+            send("EVAL", text, client, key, arguments).await
         }
         answer => answer,
     }
+}
+
+/// Not by fred's own `evalsha`: a client with options does not have it, and hands the call on to the client without
+/// them, which would send the script again on a new connection.
+async fn send(
+    command: &'static str,
+    script: Value,
+    client: &WithOptions<Client>,
+    key: &Key,
+    arguments: Vec<Value>,
+) -> Result<Value, Error> {
+    let slot = ClusterHash::Custom(redis_keyslot(key.as_str().as_bytes()));
+    let command = CustomCommand::new_static(command, slot, false);
+    let mut whole = vec![script, 1.into(), key.as_str().into()];
+    whole.extend(arguments);
+    client.custom(command, whole).await
 }
