@@ -27,6 +27,7 @@
 //! upstream connections and its own connection to the store. What workers share is read-only, but for the rate limits.
 
 pub mod access;
+pub mod admin;
 pub mod audit;
 pub mod body;
 pub mod clock;

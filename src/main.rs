@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use drawbridge::command::{check, demo, explain, run, schema};
+use drawbridge::command::{
+    Verdict, admin_key, check, demo, explain, role, run, schema, session, user,
+};
 use drawbridge::config::{Config, LogFormat};
 use tracing_subscriber::EnvFilter;
 
@@ -41,6 +43,17 @@ enum Command {
         after_help = "Example: drawbridge explain GET https://shop.example/orders --token dbt_…"
     )]
     Explain(Explain),
+    /// Open, look at and end sessions. Exit code 0: done, 1: refused or no such, 2: asked wrongly, 3: nobody can tell.
+    #[command(subcommand)]
+    Session(session::Session),
+    /// Look at users, ban them, and say what they may do. Exit codes as with `session`.
+    #[command(subcommand)]
+    User(user::User),
+    /// Say what whoever has a role may do. Exit codes as with `session`.
+    #[command(subcommand)]
+    Role(role::Role),
+    /// Make a key for the admin API: prints it once, and the line for gateway.toml that lets it in.
+    AdminKey(admin_key::AdminKey),
     /// Print the JSON schema of gateway.toml, for editors.
     Schema,
     /// Start a gateway with a sample upstream, users and sessions, and print curl lines to try.
@@ -91,8 +104,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match answer(Arguments::parse().command) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(verdict) => verdict.into(),
         Err(error) => {
             eprintln!("drawbridge: {error:#}");
             ExitCode::FAILURE
@@ -100,29 +112,42 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what was asked for; `false` is a "no" that has been printed already.
-fn answer(command: Command) -> anyhow::Result<bool> {
+/// Does what was asked for. Whatever there is to say has been printed then.
+fn answer(command: Command) -> anyhow::Result<Verdict> {
     drawbridge::server::install_crypto();
-    let mut out = std::io::stdout();
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
         Command::Check(file) => {
             let color = out.is_terminal();
-            Ok(check::run(&file.config, &mut out, color)?)
+            Ok(check::run(&file.config, &mut out, color)?.into())
         }
         Command::Schema => schema::run(&mut out)
-            .map(|()| true)
+            .map(|()| Verdict::Done)
             .context("cannot write the schema"),
+        Command::AdminKey(order) => admin_key::run(&order, &mut out).map(|()| Verdict::Done),
+        Command::Session(order) => {
+            start_log("error", LogFormat::Text)?;
+            block_on(session::run(order, &mut out, &mut err))
+        }
+        Command::User(order) => {
+            start_log("error", LogFormat::Text)?;
+            block_on(user::run(order, &mut out, &mut err))
+        }
+        Command::Role(order) => {
+            start_log("error", LogFormat::Text)?;
+            block_on(role::run(order, &mut out, &mut err))
+        }
         Command::Run(file) => {
             let Some(config) = read(&file)? else {
-                return Ok(false);
+                return Ok(Verdict::No);
             };
             start_log(&config.log.filter, config.log.format)?;
             block_on(run::run(&config, stop_signal()?))?;
-            Ok(true)
+            Ok(Verdict::Done)
         }
         Command::Explain(question) => {
             let Some(config) = read(&question.file)? else {
-                return Ok(false);
+                return Ok(Verdict::No);
             };
             start_log("error", LogFormat::Text)?;
             let question = explain::Question {
@@ -132,12 +157,12 @@ fn answer(command: Command) -> anyhow::Result<bool> {
                 headers: question.headers,
                 from: question.from,
             };
-            block_on(explain::run(&config, &question, &mut out))
+            Ok(block_on(explain::run(&config, &question, &mut out))?.into())
         }
         Command::Demo(demo) => {
             start_log("warn", LogFormat::Text)?;
             block_on(demo::run(demo.listen, &mut out, stop_signal()?))?;
-            Ok(true)
+            Ok(Verdict::Done)
         }
     }
 }

@@ -321,6 +321,7 @@ fn store(error: &StoreError) -> Answer {
         | StoreError::Busy
         | StoreError::Unreachable
         | StoreError::Failed(_)
+        | StoreError::InUse(_)
         | StoreError::Mismatch
         | StoreError::NoUsers => store_unavailable(),
         StoreError::Record(_) => answer(

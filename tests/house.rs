@@ -35,9 +35,10 @@ const FLOORS: &[(&str, u8)] = &[
     ("refusal", 7),
     ("gateway", 8),
     ("server", 8),
-    ("command", 9),
-    ("lib", 10),
-    ("main", 11),
+    ("admin", 9),
+    ("command", 10),
+    ("lib", 11),
+    ("main", 12),
 ];
 
 const MAX_LINES: usize = 400;

@@ -79,6 +79,17 @@ struct Line<'a> {
 }
 
 impl Audit {
+    /// Whether the file that the configuration names can be opened, if it names one.
+    ///
+    /// # Errors
+    /// If it cannot.
+    pub fn check(config: Option<&config::Audit>) -> io::Result<()> {
+        match config.and_then(|config| config.file.as_ref()) {
+            Some(path) => AuditFile::open(path.get_ref()).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
     /// The audit log that the configuration names; the program's log if it names none.
     ///
     /// # Errors

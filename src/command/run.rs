@@ -1,5 +1,7 @@
 //! `drawbridge run`: serve until told to stop.
 
+mod admin;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use anyhow::Context as _;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 use crate::access::AccessLog;
 use crate::body::Body;
@@ -35,6 +38,8 @@ pub struct Bound {
     clients: Server,
     /// Tells about the gateway.
     monitor: Option<Server>,
+    /// Changes sessions, users and roles.
+    admin: Option<Server>,
 }
 
 impl Bound {
@@ -70,6 +75,7 @@ pub fn bind(config: &Config) -> anyhow::Result<Bound> {
     Ok(Bound {
         clients: server,
         monitor: bind_monitor(config)?,
+        admin: admin::bind(config)?,
     })
 }
 
@@ -130,6 +136,18 @@ pub async fn serve(
             readiness.drain();
         }
     };
+    let mut beside = Beside::default();
+    if let Some(server) = bound.admin {
+        let make = admin::maker(config, source.clone(), Arc::clone(&shared.queues))?;
+        beside.start("the admin API", server, make);
+    }
+    if let Some(server) = bound.monitor {
+        let make = move |_| {
+            let monitor = monitor.clone();
+            async { Ok(monitor) }
+        };
+        beside.start("the metrics listener", server, make);
+    }
     let config = config.clone();
     let make = move |worker: usize| {
         let (config, source, shared) = (config.clone(), source.clone(), shared.clone());
@@ -151,25 +169,51 @@ pub async fn serve(
             Ok(gateway)
         }
     };
-    let (over, end) = oneshot::channel::<()>();
-    let telling = bound.monitor.map(|server| {
-        let make = move |_| {
-            let monitor = monitor.clone();
-            async { Ok(monitor) }
-        };
-        tokio::spawn(server.run::<_, _, _, anyhow::Error>(make, async {
-            end.await.ok();
-        }))
-    });
     let served = bound.clients.run(make, shutdown).await;
-    drop(over);
-    if let Some(telling) = telling {
-        telling.await.context("the metrics listener died")??;
-    }
+    let served = served.and(beside.finish().await);
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }
     served
+}
+
+/// Servers beside the gateway, which outlive it by a moment.
+#[derive(Debug, Default)]
+struct Beside {
+    ends: Vec<oneshot::Sender<()>>,
+    tasks: Vec<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Beside {
+    /// Starts one on a thread of its own. What it dies of is logged at once, and does not take the gateway along.
+    fn start<H, M, F>(&mut self, name: &'static str, server: Server, make: M)
+    where
+        H: Handler,
+        M: Fn(usize) -> F + Send + Sync + 'static,
+        F: Future<Output = anyhow::Result<H>> + 'static,
+    {
+        let (end, ended) = oneshot::channel();
+        self.ends.push(end);
+        self.tasks.push(tokio::spawn(async move {
+            let served = server.run(make, async {
+                ended.await.ok();
+            });
+            served.await.context(name).inspect_err(|error| {
+                tracing::error!(error = %format!("{error:#}"), "a server beside the gateway has ended");
+            })
+        }));
+    }
+
+    /// Ends them.
+    async fn finish(self) -> anyhow::Result<()> {
+        drop(self.ends);
+        let mut outcome = Ok(());
+        for task in self.tasks {
+            let ended = task.await.context("a server beside the gateway died");
+            outcome = outcome.and(ended.flatten());
+        }
+        outcome
+    }
 }
 
 /// A worker's way to the Redis that only counts, if there is one.

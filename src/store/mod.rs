@@ -37,6 +37,9 @@ pub enum StoreError {
     /// It answered with an error, or the connection broke; the text has no token.
     #[error("the session store failed: {0}")]
     Failed(String),
+    /// The embedded store's file is open in another process; only opening it can meet this.
+    #[error("{0}: it is in use by another process")]
+    InUse(String),
     /// What it holds cannot be understood.
     #[error(transparent)]
     Record(#[from] RecordError),

@@ -5,6 +5,7 @@
 
 mod all;
 mod connect;
+mod direct;
 mod error;
 mod fetch;
 mod pool;
@@ -30,6 +31,7 @@ use toml::Spanned;
 
 use self::all::Made;
 pub use self::all::{UpstreamId, Upstreams};
+pub use self::direct::{Direct, DirectError};
 pub use self::error::UpstreamError;
 use self::error::whose_fault;
 pub use self::fetch::{Document, FetchError};

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -41,16 +42,43 @@ impl Trust {
                 .map_err(|message| Fault::error(path.span(), message))?,
             None => system_roots()?,
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut client = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        Ok(Self::new(builder(roots).with_no_client_auth()))
+    }
+
+    /// Trusts the authorities in `ca`, or the system's, and shows a certificate (file, file of its key) if asked for one.
+    ///
+    /// # Errors
+    /// If a file cannot be used; the text says which and why.
+    pub(super) fn with_identity(
+        ca: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+    ) -> Result<Self, String> {
+        let roots = match ca {
+            Some(path) => configured_roots(path)?,
+            None => system_roots().map_err(|fault| fault.message)?,
+        };
+        let builder = builder(roots);
+        let Some((certificate, key)) = identity else {
+            return Ok(Self::new(builder.with_no_client_auth()));
+        };
+        let unusable = |path: &Path, error: &dyn std::fmt::Display| {
+            format!("`{}` cannot be used: {error}", path.display())
+        };
+        let chain = CertificateDer::pem_file_iter(certificate)
+            .and_then(Iterator::collect)
+            .map_err(|error| unusable(certificate, &error))?;
+        let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| unusable(key, &error))?;
+        let client = builder.with_client_auth_cert(chain, secret);
+        client
+            .map(Self::new)
+            .map_err(|error| unusable(certificate, &error))
+    }
+
+    fn new(mut client: ClientConfig) -> Self {
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
+        Self {
             connector: TlsConnector::from(Arc::new(client)),
-        })
+        }
     }
 
     /// For an endpoint whose certificate must be for `name`; `None` if that is neither a DNS name nor an IP address.
@@ -70,6 +98,14 @@ impl Tls {
     pub(super) async fn connect(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
         self.connector.connect(self.name.clone(), stream).await
     }
+}
+
+fn builder(roots: RootCertStore) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
 }
 
 fn configured_roots(path: &Path) -> Result<RootCertStore, String> {
@@ -107,7 +143,6 @@ fn system_roots() -> Result<RootCertStore, Fault> {
 #[cfg(test)]
 pub(super) mod tests {
     use rustls::ServerConfig;
-    use rustls::pki_types::PrivateKeyDer;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;

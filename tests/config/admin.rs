@@ -5,10 +5,11 @@ use crate::support::{VALID, rendered};
 
 const KEY: &str = "{ name = \"ci\", sha256 = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\", scopes = [\"limits\"] }";
 const AUDIT: &str = "[audit]\nfile = \"a.jsonl\"\n";
+const SESSIONS: &str = "[sessions]\n";
 
 /// A valid file with this admin table and an audit log.
 fn admin(lines: &str) -> String {
-    format!("{AUDIT}[admin]\n{lines}")
+    format!("{SESSIONS}{AUDIT}[admin]\n{lines}")
 }
 
 #[test]
@@ -20,27 +21,27 @@ fn a_way_in_is_needed_and_none_may_stand_open_to_a_network() {
         (format!("listen = \"[::1]:9\"\n{open}"), &[]),
         (
             String::new(),
-            &["error 13:2 nobody may come in: the admin API has neither `keys` nor `clients`"],
+            &["error 14:2 nobody may come in: the admin API has neither `keys` nor `clients`"],
         ),
         (
             format!("listen = \"0.0.0.0:9\"\n{open}"),
             &[
-                "warning 14:10 admin keys and new tokens travel to and from 0.0.0.0:9 in the clear",
-                "error 15:28 the admin API would stand open to everybody on 0.0.0.0:9",
+                "warning 15:10 admin keys and new tokens travel to and from 0.0.0.0:9 in the clear",
+                "error 16:28 the admin API would stand open to everybody on 0.0.0.0:9",
             ],
         ),
         (
             format!("listen = \"10.1.2.3:9\"\nkeys = [{KEY}]"),
-            &["warning 14:10 admin keys and new tokens travel"],
+            &["warning 15:10 admin keys and new tokens travel"],
         ),
         (
             format!("keys = [{KEY}]\n{open}"),
-            &["error 15:28 everybody is let in without a key, and yet there are keys"],
+            &["error 16:28 everybody is let in without a key, and yet there are keys"],
         ),
         (
             "clients = [{ name = \"a\", certificate = \"cn:a\", scopes = [\"limits\"] }]"
                 .to_owned(),
-            &["error 14:11 clients are known by their certificates, but none is asked for"],
+            &["error 15:11 clients are known by their certificates, but none is asked for"],
         ),
     ] {
         expect(&[("", &admin(&lines), expected)]);
@@ -53,32 +54,32 @@ fn callers_are_told_apart() {
         (
             format!("keys = [{KEY}, {KEY}]"),
             &[
-                "error 14:133 two callers of the admin API have the same name",
-                "error 14:148 two keys have the same digest",
+                "error 15:133 two callers of the admin API have the same name",
+                "error 15:148 two keys have the same digest",
             ][..],
         ),
         (
             format!("keys = [{}]", KEY.replace("\"limits\"", "")),
-            &["error 14:110 `ci` may do nothing"],
+            &["error 15:110 `ci` may do nothing"],
         ),
         (
             format!("keys = [{}]", KEY.replace("\"ci\"", "\"\"")),
-            &["error 14:18 a caller without a name"],
+            &["error 15:18 a caller without a name"],
         ),
         (
             format!("keys = [{}]", KEY.replace("limits", "sessions:rite")),
-            &["error 14:111 `sessions:rite` is not allowed here"],
+            &["error 15:111 `sessions:rite` is not allowed here"],
         ),
         (
             format!("keys = [{}]", KEY.replace("aaaa", "zzzz")),
-            &["error 14:33 this is not the SHA-256 of a key"],
+            &["error 15:33 this is not the SHA-256 of a key"],
         ),
         (
             "unauthenticated_loopback = true\nmax_body = \"0B\"\nheader_timeout = \"0s\"\nmax_connections = 0".to_owned(),
             &[
-                "error 15:12 `max_body` is zero",
-                "error 16:18 `header_timeout` is zero",
-                "error 17:19 `max_connections` is zero",
+                "error 16:12 `max_body` is zero",
+                "error 17:18 `header_timeout` is zero",
+                "error 18:19 `max_connections` is zero",
             ],
         ),
     ] {
@@ -127,15 +128,20 @@ fn the_audit_log_is_one_file_or_one_stream() {
         ),
         (
             "",
-            "[admin]\nunauthenticated_loopback = true",
-            &["warning 11:2 changes made through the admin API are noted in the log only"],
+            "[sessions]\n[admin]\nunauthenticated_loopback = true",
+            &["warning 12:2 changes made through the admin API are noted in the log only"],
+        ),
+        (
+            "",
+            &format!("{AUDIT}[admin]\nunauthenticated_loopback = true"),
+            &["error 13:2 the admin API has nothing to administer: there is no [sessions]"],
         ),
         (
             "address = \"127.0.0.1:0\"",
             &format!(
-                "address = \"127.0.0.1:9\"\n{AUDIT}[admin]\nlisten = \"127.0.0.1:9\"\nunauthenticated_loopback = true"
+                "address = \"127.0.0.1:9\"\n{SESSIONS}{AUDIT}[admin]\nlisten = \"127.0.0.1:9\"\nunauthenticated_loopback = true"
             ),
-            &["error 7:10 the admin API and a listener have the address 127.0.0.1:9"],
+            &["error 8:10 the admin API and a listener have the address 127.0.0.1:9"],
         ),
     ]);
 }

@@ -15,6 +15,17 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     let Some(admin) = &config.admin else {
         return;
     };
+    if config.sessions.is_none() {
+        faults.push(
+            Fault::error(
+                config.places.key("admin"),
+                "the admin API has nothing to administer: there is no [sessions]",
+            )
+            .help(
+                "add the table `[sessions]`, which may be empty; without it users have no records",
+            ),
+        );
+    }
     address(config, admin, faults);
     if let Some(tls) = &admin.tls {
         check_tls(config, "admin", tls, faults);

@@ -57,7 +57,7 @@ impl EmbeddedStore {
         config: &config::Store,
         at_rest: config::AtRest,
     ) -> Result<Self, StoreError> {
-        let database = Arc::new(database(file).map_err(StoreError::Failed)?);
+        let database = Arc::new(database(file)?);
         Ok(Self(Arc::new(Open {
             writer: Writer::start(Arc::clone(&database))?,
             database,
@@ -114,8 +114,9 @@ impl EmbeddedStore {
     }
 }
 
-fn database(file: &Path) -> Result<Database, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+fn database(file: &Path) -> Result<Database, StoreError> {
+    let wrong =
+        |error: &dyn std::fmt::Display| StoreError::Failed(format!("{}: {error}", file.display()));
     OpenOptions::new()
         .create(true)
         .append(true)
@@ -127,7 +128,7 @@ fn database(file: &Path) -> Result<Database, String> {
         .create(file)
         .map_err(|error| {
             if matches!(error, DatabaseError::DatabaseAlreadyOpen) {
-                return wrong(&"it is in use by another process");
+                return StoreError::InUse(file.display().to_string());
             }
             wrong(&error)
         })?;
