@@ -134,6 +134,7 @@ class Contender:
     start: callable
     path: str
     judges: bool  # whether a session is needed and identity reaches the upstream
+    fresh: bool = False  # whether each request comes over a new connection: a full TLS handshake each time
     pid: int = 0
     port: int = 0
     cipher: str = ""
@@ -144,6 +145,8 @@ CONTENDERS = {
     "nginx-lua": Contender("nginx + Lua + Redis", start_nginx_lua, "/", True),
     "drawbridge-auth": Contender("drawbridge, required route", start_drawbridge, "/", True),
     "drawbridge-public": Contender("drawbridge, public route", start_drawbridge, "/public", False),
+    "nginx-fresh": Contender("nginx, plain proxy, new connection each", start_nginx_plain, "/", False, fresh=True),
+    "drawbridge-fresh": Contender("drawbridge, required route, new connection each", start_drawbridge, "/", True, fresh=True),
 }
 
 # Numerator, denominator, and the most the ratio may be (None: for information).
@@ -152,6 +155,7 @@ RATIOS = [
     ("drawbridge-public", "nginx-plain", 1.0),
     ("drawbridge-auth", "nginx-plain", None),
     ("nginx-lua", "nginx-plain", None),
+    ("drawbridge-fresh", "nginx-fresh", 0.7),
 ]
 
 

@@ -1,11 +1,14 @@
--- wrk's script: every request carries a random token of the file in the first argument.
+-- wrk's script: every request carries a random token of the file in the first argument; with a third argument of
+-- `fresh` each comes over a connection of its own.
 
 local requests = {}
 
 function init(args)
     math.randomseed(tonumber(args[2]))
+    local connection = args[3] == "fresh" and "close" or nil
     for token in io.lines(args[1]) do
-        requests[#requests + 1] = wrk.format("GET", nil, { ["Authorization"] = "Bearer " .. token })
+        local headers = { ["Authorization"] = "Bearer " .. token, ["Connection"] = connection }
+        requests[#requests + 1] = wrk.format("GET", nil, headers)
     end
 end
 

@@ -32,7 +32,8 @@ def measure(name, contender, around, warm, seconds, seed):
     url = f"https://127.0.0.1:{contender.port}{contender.path}"
     args = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "-s", HERE / "load.lua", url, "--"]
     before = upstream_count(around.upstream_port)
-    wrk = stage.start("wrk", [*args, stage.dir / "tokens", seed], stage.other_cores)
+    connections = "fresh" if contender.fresh else "kept"
+    wrk = stage.start("wrk", [*args, stage.dir / "tokens", seed, connections], stage.other_cores)
     time.sleep(warm)
     readings = []
     for pause in (seconds, 0):
@@ -99,7 +100,7 @@ def report(contenders, rounds, verdicts, options, stage):
     lines = [
         f"# CPU per request, {time.strftime('%Y-%m-%d %H:%M')}",
         "",
-        f"{options.rounds} rounds of {options.seconds:g} s after {options.warm:g} s; HTTPS keep-alive, {CONNECTIONS} "
+        f"{options.rounds} rounds of {options.seconds:g} s after {options.warm:g} s; HTTPS, {CONNECTIONS} "
         f"connections, {TOKENS:,} tokens, {BODY} B answers; {cores}; {platform.release()}. "
         + ", ".join(sorted({contender.cipher for contender in contenders.values()}))
         + ". RSS is that of the process measured (nginx: its worker).",
