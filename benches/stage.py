@@ -170,24 +170,24 @@ def upstream_count(port):
 upstream_count.own = 0
 
 
-def start_redis(stage):
+def start_redis(stage, name="redis"):
     port = free_port()
     args = ["redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = stage.start("redis", [*args, "--dir", stage.dir], stage.other_cores)
-    wait_for_port(stage, "redis", process, port)
+    process = stage.start(name, [*args, "--dir", stage.dir], stage.other_cores)
+    wait_for_port(stage, name, process, port)
     return port
 
 
-def fill_redis(port):
-    """TOKENS sessions that may pass, and one that may not."""
+def fill_redis(port, count=TOKENS):
+    """So many sessions that may pass, and one that may not."""
     lifetime = 12 * 3600
-    tokens = [f"dbt_{secrets.token_urlsafe(24)}" for _ in range(TOKENS + 1)]
+    tokens = [f"dbt_{secrets.token_urlsafe(24)}" for _ in range(count + 1)]
     commands = bytearray()
     for i, token in enumerate(tokens):
         session = {
             "user_id": f"u-{i}",
             "device": {"id": f"d-{i:08}", "type": "phone", "name": "Pixel 12"},
-            "permissions": PERMISSIONS if i < TOKENS else PERMISSIONS[2:],
+            "permissions": PERMISSIONS if i < count else PERMISSIONS[2:],
             "roles": ROLES,
             "expires_at": int(time.time()) + lifetime,
         }
