@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::deadline::{self, LazyTimer};
@@ -31,6 +31,60 @@ pub enum Body {
     Client(Box<ClientBody>),
     /// Something else that streams.
     Stream(Pin<Box<dyn Stream>>),
+}
+
+/// What a client sends behind the head of its request.
+#[derive(Debug, Default)]
+pub enum Incoming {
+    /// Nothing.
+    #[default]
+    None,
+    /// Over HTTP/1.1.
+    Http1(Arc<dyn Source>),
+    /// Over HTTP/2.
+    Http2(hyper::body::Incoming),
+}
+
+/// Where the body of an HTTP/1.1 request comes from: its connection.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// The next part; nothing at the end.
+    fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>>;
+    /// Whether nothing more will come.
+    fn is_end_stream(&self) -> bool;
+    /// How much is still to come.
+    fn size_hint(&self) -> SizeHint;
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::None => Poll::Ready(None),
+            Self::Http1(source) => source.poll_frame(cx).map_err(BodyError::from),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Http1(source) => source.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::None => SizeHint::with_exact(0),
+            Self::Http1(source) => source.size_hint(),
+            Self::Http2(body) => body.size_hint(),
+        }
+    }
 }
 
 /// Takes out of a client's trailers what must not go upstream.
@@ -69,7 +123,7 @@ impl Body {
         }
         let left = match incoming.size_hint().exact() {
             Some(length) if length > max => return Err(BodyTooLarge),
-            // hyper holds the client to the length it announced, so nothing needs counting.
+            // The client is held to the length it announced, so nothing needs counting.
             Some(_) => None,
             None => Some(max),
         };
@@ -140,7 +194,7 @@ pub struct BodyTooLarge;
 pub enum ClientGone {
     /// It closed the connection, reset the stream or broke the framing.
     #[error("the client broke off its request body")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] BodyError),
     /// It sent nothing for as long as the route's `timeouts.idle`.
     #[error("the client stalled within its request body")]
     Stalled,

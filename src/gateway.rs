@@ -17,12 +17,11 @@ use std::time::{Duration, Instant};
 use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::Incoming;
 
 use self::cells::Cells;
 use self::record::{Draft, Record, Spent};
 use crate::access::AccessLog;
-use crate::body::Body;
+use crate::body::{Body, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::Head;
@@ -37,6 +36,7 @@ use crate::route::{Route, Routes};
 use crate::sessions::{Queues, Sessions, Standing};
 use crate::store::SessionStore;
 use crate::token::{Token, TokenError};
+use crate::upgraded::Offer;
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -134,6 +134,25 @@ impl Gateway {
 
     /// Answers one request, whatever happens: a refusal is an answer too.
     pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
+        self.answer(request, peer, None).await
+    }
+
+    /// Answers a request that the server itself refuses.
+    pub async fn refuse(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        refusal: Refusal,
+    ) -> Response<Body> {
+        self.answer(request, peer, Some(refusal)).await
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        refusal: Option<Refusal>,
+    ) -> Response<Body> {
         let began = Instant::now();
         let (parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
@@ -147,7 +166,11 @@ impl Gateway {
             origin: &origin,
             id: &id,
         };
-        match self.pass(parts, body, caller, &mut record).await {
+        let passed = match refusal {
+            None => self.pass(parts, body, caller, &mut record).await,
+            Some(refusal) => Err(refusal),
+        };
+        match passed {
             Ok(reply) => {
                 record.forwarded(reply.status());
                 reply
@@ -329,8 +352,9 @@ fn client_upgrade(
     if framed || parts.headers.contains_key(http::header::TRANSFER_ENCODING) {
         return Err(Refusal::UpgradeWithBody);
     }
-    let client = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
     let slot = peer.slot.clone();
+    let offer = parts.extensions.remove::<Offer>();
+    let client = offer.and_then(|offer| offer.take());
     Ok(client.map(|client| ClientUpgrade {
         protocol,
         client,

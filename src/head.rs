@@ -47,6 +47,23 @@ pub enum HeadError {
         "the path must not have `//`, `.` or `..` segments, `\\`, `;`, or escapes of control characters, `/` or `\\`"
     )]
     Path,
+    /// A line of the head ends with a bare LF or is folded, or there are several empty lines before it. 400.
+    #[error("every line of the head must end with CR LF, and none may be folded")]
+    Line,
+    /// A length that is not one number, sent once. 400.
+    #[error("Content-Length must be one number, sent once")]
+    Length,
+    /// More header lines than `limits.max_headers`, or one longer than `limits.max_header`. 431.
+    #[error(
+        "the head has more or longer lines than limits.max_headers and limits.max_header allow"
+    )]
+    TooLarge,
+    /// Another version than HTTP/1.0 and 1.1. 505.
+    #[error("the version must be HTTP/1.0 or HTTP/1.1")]
+    Version,
+    /// The head did not come to its end in time. 408.
+    #[error("the head did not come to its end within limits.header_timeout")]
+    Late,
     /// The target is longer than `limits.max_uri`. 414.
     #[error("the request target is longer than limits.max_uri")]
     TargetTooLong,
@@ -56,6 +73,17 @@ pub enum HeadError {
     /// An expectation other than `100-continue`. 417.
     #[error("the only expectation is `100-continue`")]
     Expectation,
+}
+
+/// How large a head may be.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadLimits {
+    /// The target, in bytes.
+    pub uri: usize,
+    /// One header, name and value, in bytes.
+    pub line: usize,
+    /// Headers.
+    pub count: usize,
 }
 
 impl Head {

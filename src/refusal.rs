@@ -289,6 +289,31 @@ fn head(error: HeadError) -> Answer {
             "bad_request",
             "The path can be read in more than one way.",
         ),
+        HeadError::Line => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "Every line of the head must end with CR LF, and none may be folded.",
+        ),
+        HeadError::Length => answer(
+            S::BAD_REQUEST,
+            "bad_request",
+            "Content-Length must be one number, sent once.",
+        ),
+        HeadError::TooLarge => answer(
+            S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head_too_large",
+            "The request head is too large.",
+        ),
+        HeadError::Version => answer(
+            S::HTTP_VERSION_NOT_SUPPORTED,
+            "version_not_supported",
+            "The version must be HTTP/1.0 or HTTP/1.1.",
+        ),
+        HeadError::Late => answer(
+            S::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The request did not come to its end in time.",
+        ),
         HeadError::TargetTooLong => answer(
             S::URI_TOO_LONG,
             "uri_too_long",

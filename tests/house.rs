@@ -8,6 +8,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("access", 1),
     ("audit", 5),
     ("body", 1),
+    ("chunked", 0),
+    ("upgraded", 0),
     ("clock", 0),
     ("config", 1),
     ("cookie", 2),

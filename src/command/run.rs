@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::access::AccessLog;
-use crate::body::Body;
+use crate::body::{Body, Incoming};
 use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener};
 use crate::gateway::{Gateway, Shared};
 use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
+use crate::refusal::Refusal;
 use crate::server::{Handler, Server};
 use crate::store::{SessionStore, StoreSource};
 
@@ -234,6 +234,15 @@ impl Handler for Gateway {
         peer: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send {
         Self::handle(self, request, peer)
+    }
+
+    fn refuse(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+        refusal: Refusal,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        Self::refuse(self, request, peer, refusal)
     }
 }
 

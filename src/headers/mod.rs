@@ -19,7 +19,6 @@ use http::header::{COOKIE, EXPECT, HOST, HeaderName, TE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
-use hyper::upgrade::OnUpgrade;
 
 use crate::body::{Body, TrailerFilter};
 use crate::config::{IdentityField, Timeouts};
@@ -29,6 +28,7 @@ use crate::policy::Permit;
 use crate::session::Session;
 use crate::slot::Slot;
 use crate::token::TokenSources;
+use crate::upgraded::OnUpgrade;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
 pub use self::hop::upgrade_protocol;

@@ -10,21 +10,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use http::{Request, Response};
+use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Handler;
-use super::drain::{Drain, Stage, Watch};
+use super::drain::{Stage, Watch};
+use super::http1;
 use super::tls::Tls;
-use crate::body::Body;
+use crate::body::{Body, Incoming};
 use crate::config::Limits;
-use crate::deadline::ConnectionTimer;
+use crate::head::HeadLimits;
 use crate::metrics;
 use crate::peer::Peer;
 use crate::slot::Slot;
@@ -40,14 +39,15 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams reset before we have seen them; more is an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
+/// How long a client may leave its answer unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// hyper's least.
 const MIN_BUFFER: usize = 8 << 10;
 
 /// How connections are spoken to; the same for all of a worker.
 #[derive(Debug, Clone)]
 pub(super) struct Speech {
-    plain: http1::Builder,
-    encrypted: http1::Builder,
+    http1: http1::Rules,
     h2: http2::Builder<TokioExecutor>,
     handshake_timeout: Duration,
 }
@@ -55,14 +55,18 @@ pub(super) struct Speech {
 impl Speech {
     pub(super) fn new(limits: &Limits) -> Self {
         let max_head = limits.max_head.as_usize().max(MIN_BUFFER);
-        let mut plain = http1::Builder::new();
-        plain
-            .header_read_timeout(limits.header_timeout.get())
-            .max_buf_size(max_head)
-            .max_header_size(max_head);
-        let mut encrypted = plain.clone();
-        // A record is a copy anyway: gathering the pieces first makes it one record and one write.
-        encrypted.writev(false);
+        let http1 = http1::Rules {
+            limits: HeadLimits {
+                uri: limits.max_uri.as_usize(),
+                line: max_head,
+                count: 100,
+            },
+            max_head,
+            first: limits.header_timeout.get(),
+            head: limits.header_timeout.get(),
+            idle: limits.header_timeout.get(),
+            write: WRITE_TIMEOUT,
+        };
         let mut h2 = http2::Builder::new(TokioExecutor::new());
         h2.timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
@@ -74,8 +78,7 @@ impl Speech {
             .max_send_buf_size(SEND_BUFFER)
             .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
         Self {
-            plain,
-            encrypted,
+            http1,
             h2,
             handshake_timeout: limits.handshake_timeout.get(),
         }
@@ -115,8 +118,7 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
     };
     let Some(tls) = tls else {
         let peer = Peer::new(address, local, None).holding(slot);
-        let client = Client::new(peer, &watch);
-        return serve_http1(&speech.plain, stream, (hall, client), watch).await;
+        return serve_http1(stream, &speech.http1, (&hall, &peer), watch).await;
     };
     let handshakes = &hall.cells.clients;
     let accepted = match tokio::time::timeout(speech.handshake_timeout, tls.accept(stream)).await {
@@ -133,35 +135,29 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
         false => handshakes.handshakes.one(),
     }
     let peer = Peer::new(address, local, Some(accepted.peer)).holding(slot);
-    let client = Client::new(peer, &watch);
     if accepted.h2 {
+        let client = Client::new(peer);
         let io = TokioIo::new(accepted.stream);
         let service = service(hall, Arc::clone(&client));
         let connection = pin!(speech.h2.serve_connection(io, service));
-        let stop = Stop {
-            // GOAWAY loses no request, wherever it meets it.
-            at: Stage::Closing,
-            how: http2::Connection::graceful_shutdown,
-        };
+        let stop = http2::Connection::graceful_shutdown;
         drive(connection, &client, watch, stop).await;
     } else {
-        serve_http1(&speech.encrypted, accepted.stream, (hall, client), watch).await;
+        serve_http1(accepted.stream, &speech.http1, (&hall, &peer), watch).await;
     }
 }
 
-/// One client connection.
+/// One HTTP/2 connection.
 struct Client {
     peer: Peer,
-    drain: Arc<Drain>,
     /// Whether it has asked for anything yet.
     asked: AtomicBool,
 }
 
 impl Client {
-    fn new(peer: Peer, watch: &Watch) -> Arc<Self> {
+    fn new(peer: Peer) -> Arc<Self> {
         Arc::new(Self {
             peer,
-            drain: Arc::clone(watch.drain()),
             asked: AtomicBool::new(false),
         })
     }
@@ -171,67 +167,55 @@ fn service<H: Handler>(
     hall: Arc<Hall<H>>,
     client: Arc<Client>,
 ) -> impl Service<
-    Request<Incoming>,
+    Request<hyper::body::Incoming>,
     Response = Response<Body>,
     Error = Infallible,
     Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
 > {
-    service_fn(move |request: Request<Incoming>| {
+    service_fn(move |request: Request<hyper::body::Incoming>| {
         client.asked.store(true, Ordering::Relaxed);
+        let request = request.map(Incoming::Http2);
         let (handler, client) = (hall.handler.load_full(), Arc::clone(&client));
-        let http2 = request.version() == Version::HTTP_2;
-        async move {
-            let mut response = handler.handle(request, &client.peer).await;
-            let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-            if client.drain.stage() != Stage::Open && !http2 && !switching {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok(response)
-        }
+        async move { Ok(handler.handle(request, &client.peer).await) }
     })
 }
 
 async fn serve_http1<T, H>(
-    builder: &http1::Builder,
-    stream: T,
-    (hall, client): (Arc<Hall<H>>, Arc<Client>),
+    io: T,
+    rules: &http1::Rules,
+    (hall, peer): (&Hall<H>, &Peer),
     watch: Watch,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let io = TokioIo::new(stream);
-    let mut builder = builder.clone();
-    builder.timer(ConnectionTimer::default());
-    let service = service(hall, Arc::clone(&client));
-    let connection = pin!(builder.serve_connection(io, service).with_upgrades());
-    let stop = Stop {
-        // An idle connection is closed, which loses the request that may be on its way: an answer tells the client first.
-        at: Stage::Closed,
-        how: http1::UpgradeableConnection::graceful_shutdown,
+    let asked = http1::Asked {
+        rules,
+        handler: &hall.handler,
+        peer,
     };
-    drive(connection, &client, watch, stop).await;
-}
-
-/// How a connection is told to come to its end, and when.
-struct Stop<C> {
-    at: Stage,
-    how: fn(Pin<&mut C>),
+    if let Err(error) = http1::serve(io, asked, watch).await {
+        tracing::debug!(%error, "a client connection broke off");
+    }
 }
 
 /// Drives a connection to its end; at the word to stop it is asked to come to one.
-async fn drive<C>(mut connection: Pin<&mut C>, client: &Client, mut watch: Watch, stop: Stop<C>)
-where
+async fn drive<C>(
+    mut connection: Pin<&mut C>,
+    client: &Client,
+    mut watch: Watch,
+    stop: fn(Pin<&mut C>),
+) where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut stopped = false;
     let ended = poll_fn(|cx: &mut Context<'_>| {
         let stage = watch.poll(cx);
         let asked = client.asked.load(Ordering::Relaxed);
-        if !stopped && asked && stage >= stop.at {
+        // GOAWAY loses no request, wherever it meets it.
+        if !stopped && asked && stage >= Stage::Closing {
             stopped = true;
-            (stop.how)(connection.as_mut());
+            stop(connection.as_mut());
         }
         if !asked && stage == Stage::Closed {
             return Poll::Ready(Ok(()));

@@ -6,6 +6,7 @@
 mod connection;
 mod crew;
 mod drain;
+mod http1;
 mod listener;
 mod tls;
 mod worker;
@@ -20,18 +21,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{HeaderValue, Request, Response};
 use toml::Spanned;
 
 pub use self::crew::{Change, Crew};
 use self::listener::Planned;
 use self::tls::Tls;
-use crate::body::Body;
+use crate::body::{Body, Incoming};
 use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
+use crate::refusal::Refusal;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -41,6 +42,17 @@ pub trait Handler: Send + Sync + 'static {
         request: Request<Incoming>,
         peer: &Peer,
     ) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Answers a request that the server itself refuses, because it cannot be read in one way only.
+    fn refuse(
+        &self,
+        _request: Request<Incoming>,
+        _peer: &Peer,
+        refusal: Refusal,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        let nameless = HeaderValue::from_static("");
+        std::future::ready(refusal.into_response(false, &nameless))
+    }
 }
 
 /// Makes aws-lc-rs the process's one provider of cryptography. To be called first thing in `main`.

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use hyper::service::service_fn;
@@ -161,6 +162,18 @@ async fn front(upstream: Upstream, max_body: u64, timeouts: Timeouts) -> SocketA
     address
 }
 
+fn on_upgrade(request: &mut Request<Incoming>) -> crate::upgraded::OnUpgrade {
+    let (upgrading, offer) = crate::upgraded::switch();
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        if let Ok(upgraded) = upgrade.await {
+            let ours = crate::upgraded::Upgraded::new(TokioIo::new(upgraded), Bytes::new());
+            upgrading.switched(ours);
+        }
+    });
+    offer.take().unwrap()
+}
+
 async fn pass(
     upstream: &Upstream,
     mut request: Request<Incoming>,
@@ -170,7 +183,7 @@ async fn pass(
     let asked = request.headers().get("upgrade").cloned();
     let upgrade = asked.map(|name| ClientUpgrade {
         protocol: name.to_str().unwrap().to_ascii_lowercase(),
-        client: hyper::upgrade::on(&mut request),
+        client: on_upgrade(&mut request),
         slot: None,
     });
     let (mut parts, incoming) = request.into_parts();
@@ -183,6 +196,7 @@ async fn pass(
         *refusal.status_mut() = StatusCode::from_u16(status).unwrap();
         refusal
     };
+    let incoming = crate::body::Incoming::Http2(incoming);
     let Ok(body) = Body::from_client(incoming, max_body, timeouts.idle.get(), filter) else {
         return refuse(413);
     };

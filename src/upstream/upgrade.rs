@@ -8,17 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::deadline::{self, LazyTimer};
 use crate::headers::ClientUpgrade;
+use crate::upgraded::{Duplex, OnUpgrade};
 
 /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte. It outlives the
 /// upstream, which a new configuration may replace, and holds the slot of its client until its end.
-pub(super) fn open(upgrade: ClientUpgrade, upstream: OnUpgrade, idle: Duration) {
+pub(super) fn open(upgrade: ClientUpgrade, upstream: hyper::upgrade::OnUpgrade, idle: Duration) {
     let ClientUpgrade { client, slot, .. } = upgrade;
     tokio::spawn(async move {
         if let Err(error) = relay(client, upstream, idle).await {
@@ -40,11 +40,15 @@ pub(super) fn switches_to(headers: &HeaderMap, protocol: &str) -> bool {
         .eq_ignore_ascii_case(protocol.as_bytes())
 }
 
-async fn relay(client: OnUpgrade, upstream: OnUpgrade, idle: Duration) -> io::Result<()> {
+async fn relay(
+    client: OnUpgrade,
+    upstream: hyper::upgrade::OnUpgrade,
+    idle: Duration,
+) -> io::Result<()> {
     let traffic = Arc::new(Traffic::new());
     let upstream = upstream.await.map_err(io::Error::other)?;
-    let mut upstream = Watched::new(upstream, &traffic);
-    let client = client.await.map_err(io::Error::other)?;
+    let mut upstream = Watched::new(TokioIo::new(upstream), &traffic);
+    let client = client.await?;
     let mut client = Watched::new(client, &traffic);
     let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream);
     let mut copied = std::pin::pin!(copied);
@@ -92,21 +96,21 @@ impl Traffic {
 
 /// One side of a tunnel, whose reads are noted.
 #[derive(Debug)]
-struct Watched {
-    io: TokioIo<Upgraded>,
+struct Watched<T> {
+    io: T,
     traffic: Arc<Traffic>,
 }
 
-impl Watched {
-    fn new(io: Upgraded, traffic: &Arc<Traffic>) -> Self {
+impl<T> Watched<T> {
+    fn new(io: T, traffic: &Arc<Traffic>) -> Self {
         Self {
-            io: TokioIo::new(io),
+            io,
             traffic: Arc::clone(traffic),
         }
     }
 }
 
-impl AsyncRead for Watched {
+impl<T: Duplex> AsyncRead for Watched<T> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -119,7 +123,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl<T: Duplex> AsyncWrite for Watched<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
