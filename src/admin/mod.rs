@@ -26,14 +26,13 @@ use axum::Router;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 
 use self::caller::{Call, Caller, Gate};
 use self::extract::Reading;
 use crate::audit::Audit;
-use crate::body::Body;
+use crate::body::{Body, Incoming};
 use crate::config::{Admin as Settings, Config, Limits, Listener};
 use crate::peer::Peer;
 use crate::request_id::RequestIds;
