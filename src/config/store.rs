@@ -76,6 +76,8 @@ pub struct Fields {
     pub roles: FieldPath,
     /// When the session ends: Unix time in seconds, or in milliseconds if above 100,000,000,000.
     pub expires_at: FieldPath,
+    /// When the session began, written like `expires_at`. Absent: under `iat` or `issued_at`, if there is a time.
+    pub issued_at: Option<FieldPath>,
     /// The device's id.
     pub device_id: FieldPath,
     /// The device's type, such as `phone`.
@@ -91,6 +93,7 @@ impl Default for Fields {
             permissions: FieldPath::known("permissions"),
             roles: FieldPath::known("roles"),
             expires_at: FieldPath::known("expires_at"),
+            issued_at: None,
             device_id: FieldPath::known("device.id"),
             device_type: FieldPath::known("device.type"),
             device_name: FieldPath::known("device.name"),

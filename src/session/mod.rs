@@ -5,6 +5,7 @@
 //! never a session with parts missing.
 
 mod ended;
+mod own;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use utoipa::ToSchema;
 use crate::config::{Fields, Store, value::FieldPath};
 
 pub use self::ended::{Ban, EndedSession, Why};
+pub use self::own::{Act, OwnRecord, encode};
 
 /// A live login. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -102,6 +104,8 @@ pub struct Record {
     /// SHA-256 of the token it was written for, in lower-case hex. Records that we mint have it, so that an answer which
     /// belongs to another question is noticed; those of others may lack it.
     pub digest: Option<String>,
+    /// When the session began, in Unix milliseconds, if the record says so.
+    pub issued_at: Option<u64>,
 }
 
 /// Where [`Record::digest`] stands; a name long enough that no other service means something else by it.
@@ -156,7 +160,7 @@ impl RecordFormat {
                 kind: text(&record, &self.fields.device_type, "device.type")?,
                 name: text(&record, &self.fields.device_name, "device.name")?,
             },
-            expires_at: time(&record, &self.fields.expires_at)?,
+            expires_at: time(&record, &self.fields.expires_at, "expires_at")?,
             ..Session::default()
         };
         let digest = match record.get(DIGEST) {
@@ -164,7 +168,22 @@ impl RecordFormat {
             Some(Value::String(digest)) => Some(digest.clone()),
             Some(_) => return Err(RecordError::Field(DIGEST)),
         };
-        Ok(Record { session, digest })
+        Ok(Record {
+            issued_at: self.issued_at(&record)?,
+            session,
+            digest,
+        })
+    }
+
+    /// Where nobody has said where it stands, what stands under the usual names is taken if it is a time, and is no
+    /// reason to refuse a record if it is not.
+    fn issued_at(&self, record: &Value) -> Result<Option<u64>, RecordError> {
+        if let Some(path) = &self.fields.issued_at {
+            return time(record, path, "issued_at");
+        }
+        let usual = ["iat", "issued_at"].into_iter().map(FieldPath::known);
+        let found = |path: FieldPath| time(record, &path, "issued_at").ok().flatten();
+        Ok(usual.map(found).find(Option::is_some).flatten())
     }
 
     /// The record of a session that we mint ourselves, for the token with this SHA-256.
@@ -270,11 +289,11 @@ fn list(record: &Value, path: &FieldPath, part: &'static str) -> Result<Vec<Stri
     }
 }
 
-fn time(record: &Value, path: &FieldPath) -> Result<Option<u64>, RecordError> {
+fn time(record: &Value, path: &FieldPath, part: &'static str) -> Result<Option<u64>, RecordError> {
     let Some(value) = at(record, path) else {
         return Ok(None);
     };
-    let number = value.as_u64().ok_or(RecordError::Field("expires_at"))?;
+    let number = value.as_u64().ok_or(RecordError::Field(part))?;
     Ok(Some(if number < SECONDS_BELOW {
         number * 1000
     } else {

@@ -154,6 +154,42 @@ fn fields_lie_where_the_configuration_says() {
     assert_eq!(session.roles, ["a", "b"]);
 }
 
+#[test]
+fn beginning_is_found_under_the_usual_names_or_where_the_configuration_says() {
+    let issued = |settings: &str, record: &str| {
+        let record = format(settings).decode(record.as_bytes());
+        record.map(|record| record.issued_at)
+    };
+    for (record, at) in [
+        (r#"{"user_id":"a"}"#, None),
+        (
+            r#"{"user_id":"a","iat":1700000000}"#,
+            Some(1_700_000_000_000),
+        ),
+        (
+            r#"{"user_id":"a","issued_at":1700000000001}"#,
+            Some(1_700_000_000_001),
+        ),
+        (r#"{"user_id":"a","iat":"yesterday"}"#, None),
+        (
+            r#"{"user_id":"a","iat":"yesterday","issued_at":1}"#,
+            Some(1000),
+        ),
+    ] {
+        assert_eq!(issued("", record), Ok(at), "{record}");
+    }
+    let named = "[fields]\nissued_at = \"at.begin\"";
+    assert_eq!(
+        issued(named, r#"{"user_id":"a","iat":1,"at":{"begin":2}}"#),
+        Ok(Some(2000))
+    );
+    assert_eq!(issued(named, r#"{"user_id":"a","iat":1}"#), Ok(None));
+    assert_eq!(
+        issued(named, r#"{"user_id":"a","at":{"begin":"x"}}"#),
+        Err(RecordError::Field("issued_at"))
+    );
+}
+
 proptest! {
     #[test]
     fn what_we_write_is_what_we_read(
@@ -173,7 +209,7 @@ proptest! {
 
         let bytes = format.encode(&session, "digest").unwrap();
 
-        let record = Record { session, digest: Some("digest".to_owned()) };
+        let record = Record { session, digest: Some("digest".to_owned()), issued_at: None };
         prop_assert_eq!(format.decode(&bytes), Ok(record));
     }
 

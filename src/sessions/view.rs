@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::session::{Ban, Device};
-use crate::user::{Act, Rights};
+use crate::session::{Act, Ban, Device};
+use crate::user::Rights;
 
 /// A session as its owner and administrators see it. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

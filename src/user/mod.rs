@@ -4,13 +4,33 @@
 //! A session is live only if all of it holds: its token's record is there and has not ended, the record's user is this
 //! user, its `sid` is in the user's list, and no epoch has gone past it.
 
+mod end;
+mod glance;
+mod login;
+mod refresh;
+mod rights;
+mod rules;
+mod standing;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::session::{Ban, Device, Why};
+use crate::session::{Act, Ban, Device, RecordError, Why, encode};
 
+pub use self::end::REMEMBERED;
+pub use self::glance::{Glance, Listed};
+pub use self::login::{Refused, Seen};
+pub use self::refresh::{Step, Turn};
+pub use self::rights::{MAX_RISK, clip};
+pub use self::rules::{HARD_LIMIT, Rules};
+pub use self::standing::{Verdict, judge_foreign, judge_own};
+
+/// The version of both formats that this program writes, and the newest that it reads.
+const VERSION: u8 = 1;
+/// The largest user or realm record in bytes.
+const MAX_RECORD: usize = 1 << 20;
 /// The ban of everything.
 pub const EVERYTHING: &str = "*";
 
@@ -70,7 +90,7 @@ pub struct Entry {
     /// The realm's epoch in which it began.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub realm_epoch: u64,
-    /// How long its access token may lie unused, in milliseconds; 0 for ever.
+    /// How long its access token may lie unused, in seconds; 0 for ever.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub idle: u64,
     /// The name in the store of its current access token.
@@ -129,16 +149,6 @@ pub struct Family {
     pub roles: Vec<String>,
 }
 
-/// Somebody who acts as somebody else.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Act {
-    /// Who.
-    pub user_id: String,
-    /// In which session of theirs.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub by: String,
-}
-
 /// A session that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
@@ -178,6 +188,121 @@ pub struct Realm {
     /// How often the roles were changed.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub version: u64,
+}
+
+/// When something is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// Unix milliseconds.
+    pub now: u64,
+    /// The realm's epoch.
+    pub realm_epoch: u64,
+}
+
+impl User {
+    /// A user of whom nothing is known.
+    pub fn new(user_id: &str) -> Self {
+        Self {
+            v: VERSION,
+            user_id: user_id.to_owned(),
+            epoch: 0,
+            why: None,
+            at: 0,
+            permissions: Vec::new(),
+            roles: Vec::new(),
+            denied: Vec::new(),
+            risk: 0,
+            bans: BTreeMap::new(),
+            sessions: Vec::new(),
+            gone: Vec::new(),
+            kept_until: 0,
+        }
+    }
+
+    /// The record in these bytes.
+    ///
+    /// # Errors
+    /// If they are none, or one of a newer program.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let user: Self = serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)?;
+        version(user.v).map(|()| user)
+    }
+
+    /// As it lies in the store.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`] if it has more than 1 MiB.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        encode(self, MAX_RECORD)
+    }
+
+    /// When the record may be forgotten, in Unix milliseconds; never while a ban without an end stands.
+    pub fn ends_at(&self, rules: &Rules) -> Option<u64> {
+        let bans = self.bans.values().map(|ban| ban.until);
+        let sessions = self.sessions.iter().map(|entry| Some(entry.last()));
+        let gone = self.gone.iter().map(|gone| Some(gone.at + REMEMBERED));
+        let all = bans.chain(sessions).chain(gone);
+        let last = all
+            .chain([Some(self.kept_until)])
+            .try_fold(0, |last, end| end.map(|end: u64| end.max(last)))?;
+        Some(last.saturating_add(rules.remember))
+    }
+}
+
+impl Realm {
+    /// A realm of which nothing is known.
+    pub fn new(name: &str) -> Self {
+        Self {
+            v: VERSION,
+            realm: name.to_owned(),
+            epoch: 0,
+            why: None,
+            at: 0,
+            roles: BTreeMap::new(),
+            version: 0,
+        }
+    }
+
+    /// The record in these bytes.
+    ///
+    /// # Errors
+    /// If they are none, or one of a newer program.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let realm: Self = serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)?;
+        version(realm.v).map(|()| realm)
+    }
+
+    /// As it lies in the store.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`] if it has more than 1 MiB.
+    pub fn encode(&self) -> Result<Vec<u8>, RecordError> {
+        encode(self, MAX_RECORD)
+    }
+
+    /// Ends every session of the realm.
+    pub fn kick(&mut self, why: Why, now: u64) {
+        self.epoch = now.max(self.epoch.saturating_add(1));
+        self.why = Some(why);
+        self.at = now;
+    }
+
+    /// Says what whoever has this role may do; `None` deletes the role.
+    pub fn set_role(&mut self, role: &str, permissions: Option<Vec<String>>) {
+        match permissions {
+            Some(permissions) => self.roles.insert(role.to_owned(), permissions),
+            None => self.roles.remove(role),
+        };
+        self.version += 1;
+    }
+}
+
+/// A newer program may hold something against a user that this one does not know of.
+fn version(v: u8) -> Result<(), RecordError> {
+    match v {
+        VERSION => Ok(()),
+        _ => Err(RecordError::Field("v")),
+    }
 }
 
 /// Which of a user's sessions.
@@ -252,3 +377,6 @@ fn is_zero(number: &u64) -> bool {
 fn is_zero_level(level: &u8) -> bool {
     *level == 0
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,72 @@
+//! What a request needs of its user's record, and no more: it is read with each of them.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Gone, version};
+use crate::session::{Ban, RecordError, Why};
+
+/// A user's record without what only operations need. See [`super::User`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Glance {
+    v: u8,
+    /// Whose record it is.
+    pub user_id: String,
+    /// Sessions of an older epoch are over.
+    pub epoch: u64,
+    /// Why the epoch began; absent if nothing was ended by it.
+    #[serde(default)]
+    pub why: Option<Why>,
+    /// When it began.
+    #[serde(default)]
+    pub at: u64,
+    /// Permissions of every session of the user.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// Roles of every session of the user.
+    #[serde(default)]
+    pub roles: Vec<String>,
+    /// What no session of the user may do.
+    #[serde(default)]
+    pub denied: Vec<String>,
+    /// 0 to 100.
+    #[serde(default)]
+    pub risk: u8,
+    /// By service.
+    #[serde(default)]
+    pub bans: BTreeMap<String, Ban>,
+    /// Those that are live.
+    #[serde(default)]
+    pub sessions: Vec<Listed>,
+    /// Those that ended a short while ago.
+    #[serde(default)]
+    pub gone: Vec<Gone>,
+}
+
+/// A session in its user's list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub sid: String,
+    /// When its user last proved who they are for a step-up.
+    #[serde(default)]
+    pub elevated_at: Option<u64>,
+    /// Until when that counts.
+    #[serde(default)]
+    pub elevated_until: Option<u64>,
+    /// 0 to 100.
+    #[serde(default)]
+    pub risk: u8,
+}
+
+impl Glance {
+    /// What matters in these bytes.
+    ///
+    /// # Errors
+    /// If they are no user's record, or one of a newer program.
+    pub fn decode(bytes: &[u8]) -> Result<Self, RecordError> {
+        let glance: Self = serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)?;
+        version(glance.v).map(|()| glance)
+    }
+}

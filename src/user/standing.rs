@@ -1,0 +1,206 @@
+//! Whether a token is good: every one of these conditions must hold, and what cannot be known does not hold.
+
+use std::sync::Arc;
+
+use super::rights::add;
+use super::{EVERYTHING, Glance, Listed, Realm};
+use crate::config::WithoutIat;
+use crate::permission;
+use crate::session::{EndedSession, Idle, OwnRecord, Record, Session, Why};
+
+/// What a token's record, its user's and its realm's come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There is no such session any more.
+    Unknown,
+    /// The session is live.
+    Live(Arc<Session>),
+    /// The session has ended.
+    Ended(EndedSession),
+    /// The records are of different users: they do not belong together.
+    Mismatch,
+}
+
+/// Judges a token that we minted. `key_ends_at` is when its record leaves the store, if that was asked. Without its
+/// user's record a session is over: all that might stand against it is lost.
+pub fn judge_own(
+    record: OwnRecord,
+    key_ends_at: Option<u64>,
+    user: Option<&Glance>,
+    realm: &Realm,
+    now: u64,
+) -> Verdict {
+    if record.expires_at <= now {
+        return Verdict::Unknown;
+    }
+    let Some(user) = user else {
+        return lost();
+    };
+    if user.user_id != record.user_id {
+        return Verdict::Mismatch;
+    }
+    let listed = user.sessions.iter().find(|listed| listed.sid == record.sid);
+    let (Some(listed), true) = (listed, record.epoch >= user.epoch) else {
+        return ended(&record, user, realm, now);
+    };
+    if record.realm_epoch < realm.epoch {
+        return by_realm(realm);
+    }
+    let session = live((record, key_ends_at), listed, user, (realm, now));
+    Verdict::Live(Arc::new(session))
+}
+
+/// Judges a token that somebody else minted. Without a record of its user there is nothing against it.
+pub fn judge_foreign(
+    record: Record,
+    user: Option<&Glance>,
+    realm: &Realm,
+    without_iat: WithoutIat,
+    now: u64,
+) -> Verdict {
+    let mut session = record.session;
+    let older = |epoch: u64| match record.issued_at {
+        Some(issued_at) => issued_at < epoch,
+        None => epoch > 0 && without_iat == WithoutIat::Refuse,
+    };
+    if older(realm.epoch) {
+        return by_realm(realm);
+    }
+    if let Some(user) = user {
+        if user.user_id != session.user_id {
+            return Verdict::Mismatch;
+        }
+        if older(user.epoch) {
+            return Verdict::Ended(by_epoch(user, now));
+        }
+        session.risk = user.risk;
+        give_bans(&mut session, user, now);
+        give_rights(&mut session, user, realm);
+    } else {
+        give_role_permissions(&mut session, realm);
+    }
+    Verdict::Live(Arc::new(session))
+}
+
+fn live(
+    (record, key_ends_at): (OwnRecord, Option<u64>),
+    listed: &Listed,
+    user: &Glance,
+    (realm, now): (&Realm, u64),
+) -> Session {
+    let end = record.expires_at;
+    let key_end = key_ends_at.map_or(end, |key_end| key_end.min(end));
+    let elevated = listed.elevated_until.is_some_and(|until| now < until);
+    let mut session = Session {
+        user_id: record.user_id,
+        permissions: record.permissions,
+        roles: record.roles,
+        device: record.device,
+        expires_at: Some(key_end),
+        sid: record.sid,
+        elevated_at: listed.elevated_at.filter(|_| elevated),
+        risk: user.risk.max(listed.risk),
+        actor: record.act.map(|act| act.user_id),
+        idle: (record.idle > 0).then(|| Idle {
+            lasts: record.idle.saturating_mul(1000),
+            ends_at: key_end,
+            at_most: end,
+        }),
+        ..Session::default()
+    };
+    give_bans(&mut session, user, now);
+    give_rights(&mut session, user, realm);
+    session
+}
+
+fn give_bans(session: &mut Session, user: &Glance, now: u64) {
+    let bans = user.bans.iter().filter(|(_, ban)| ban.holds(now));
+    session.bans = bans
+        .map(|(service, ban)| (service.clone(), ban.clone()))
+        .collect();
+}
+
+/// What the record gave, what the user has, and what the roles of either may do, without what the user is denied.
+fn give_rights(session: &mut Session, user: &Glance, realm: &Realm) {
+    add(&mut session.permissions, &user.permissions);
+    add(&mut session.roles, &user.roles);
+    give_role_permissions(session, realm);
+    if user.denied.is_empty() {
+        return;
+    }
+    let denied = &user.denied;
+    let touched = |held: &str| {
+        denied
+            .iter()
+            .any(|denied| permission::overlap(denied, held))
+    };
+    let covered = |held: &str| denied.iter().any(|denied| permission::covers(denied, held));
+    session.partial = session
+        .permissions
+        .extract_if(.., |held| touched(held))
+        .filter(|held| !covered(held))
+        .collect();
+    session.denied.clone_from(denied);
+}
+
+fn give_role_permissions(session: &mut Session, realm: &Realm) {
+    let Session {
+        roles, permissions, ..
+    } = session;
+    for role in roles {
+        if let Some(more) = realm.roles.get(role) {
+            add(permissions, more);
+        }
+    }
+}
+
+/// Why a session is not in its user's list, or older than the epoch.
+fn ended(record: &OwnRecord, user: &Glance, realm: &Realm, now: u64) -> Verdict {
+    if let Some(gone) = user.gone.iter().find(|gone| gone.sid == record.sid) {
+        return Verdict::Ended(EndedSession {
+            why: while_banned(gone.why, user, now),
+            at: gone.at,
+            by: gone.by.clone(),
+        });
+    }
+    if record.epoch < user.epoch {
+        return Verdict::Ended(by_epoch(user, now));
+    }
+    if record.realm_epoch < realm.epoch {
+        return by_realm(realm);
+    }
+    lost()
+}
+
+fn by_epoch(user: &Glance, now: u64) -> EndedSession {
+    EndedSession {
+        why: while_banned(user.why.unwrap_or(Why::Lost), user, now),
+        at: user.at,
+        by: None,
+    }
+}
+
+/// Whose ban is over was ended by it all the same, and may log in again.
+fn while_banned(why: Why, user: &Glance, now: u64) -> Why {
+    let banned = user.bans.get(EVERYTHING).is_some_and(|ban| ban.holds(now));
+    if why == Why::Banned && !banned {
+        return Why::Kicked;
+    }
+    why
+}
+
+fn by_realm(realm: &Realm) -> Verdict {
+    Verdict::Ended(EndedSession {
+        why: realm.why.unwrap_or(Why::Realm),
+        at: realm.at,
+        by: None,
+    })
+}
+
+fn lost() -> Verdict {
+    Verdict::Ended(EndedSession {
+        why: Why::Lost,
+        at: 0,
+        by: None,
+    })
+}
