@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,18 +15,20 @@ use http::{Request, Response};
 use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 
 use super::Handler;
 use super::drain::{Stage, Watch};
 use super::http1;
-use super::tls::Tls;
+use super::tls::{Accepted, Encrypted, Tls};
 use crate::body::{Body, Incoming};
 use crate::config::Limits;
 use crate::head::HeadLimits;
 use crate::metrics;
-use crate::peer::Peer;
+use crate::peer::{Peer, TlsPeer};
 use crate::slot::Slot;
 use crate::socket::Socket;
 
@@ -118,33 +121,66 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
     };
     let Some(tls) = tls else {
         let peer = Peer::new(address, local, None).holding(slot);
-        return serve_http1(stream, &speech.http1, (&hall, &peer), watch).await;
+        let line = http1::line(stream);
+        return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     };
+    // What is boxed here is large and short-lived, or rare: the others do not keep room for it.
+    let shaking = tokio::time::timeout(speech.handshake_timeout, tls.accept(stream));
+    let Some((line, peer, h2)) = Box::pin(shake(shaking, &hall, address)).await else {
+        return;
+    };
+    let peer = Peer::new(address, local, Some(peer)).holding(slot);
+    if !h2 {
+        return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
+    }
+    if let Some(line) = Arc::into_inner(line) {
+        Box::pin(serve_http2(
+            line.into_inner().into_io(),
+            &speech,
+            hall,
+            peer,
+            watch,
+        ))
+        .await;
+    }
+}
+
+/// Finishes a handshake: the line, who is on it, and whether HTTP/2 was agreed on.
+async fn shake<H>(
+    shaking: impl Future<Output = Result<io::Result<Accepted>, Elapsed>>,
+    hall: &Hall<H>,
+    address: SocketAddr,
+) -> Option<(Arc<Mutex<http1::Line<Encrypted>>>, TlsPeer, bool)> {
     let handshakes = &hall.cells.clients;
-    let accepted = match tokio::time::timeout(speech.handshake_timeout, tls.accept(stream)).await {
+    let accepted = match shaking.await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
             handshakes.failed_handshakes.one("tls");
             tracing::debug!(%address, %error, "the TLS handshake failed");
-            return;
+            return None;
         }
-        Err(_) => return handshakes.failed_handshakes.one("tls_timeout"),
+        Err(_) => {
+            handshakes.failed_handshakes.one("tls_timeout");
+            return None;
+        }
     };
     match accepted.resumed {
         true => handshakes.resumptions.one(),
         false => handshakes.handshakes.one(),
     }
-    let peer = Peer::new(address, local, Some(accepted.peer)).holding(slot);
-    if accepted.h2 {
-        let client = Client::new(peer);
-        let io = TokioIo::new(accepted.stream);
-        let service = service(hall, Arc::clone(&client));
-        let connection = pin!(speech.h2.serve_connection(io, service));
-        let stop = http2::Connection::graceful_shutdown;
-        drive(connection, &client, watch, stop).await;
-    } else {
-        serve_http1(accepted.stream, &speech.http1, (&hall, &peer), watch).await;
-    }
+    Some((http1::line(accepted.stream), accepted.peer, accepted.h2))
+}
+
+async fn serve_http2<T, H>(stream: T, speech: &Speech, hall: Arc<Hall<H>>, peer: Peer, watch: Watch)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Handler,
+{
+    let client = Client::new(peer);
+    let service = service(hall, Arc::clone(&client));
+    let connection = pin!(speech.h2.serve_connection(TokioIo::new(stream), service));
+    let stop = http2::Connection::graceful_shutdown;
+    drive(connection, &client, watch, stop).await;
 }
 
 /// One HTTP/2 connection.
@@ -181,7 +217,7 @@ fn service<H: Handler>(
 }
 
 async fn serve_http1<T, H>(
-    io: T,
+    line: Arc<Mutex<http1::Line<T>>>,
     rules: &http1::Rules,
     (hall, peer): (&Hall<H>, &Peer),
     watch: Watch,
@@ -194,7 +230,7 @@ async fn serve_http1<T, H>(
         handler: &hall.handler,
         peer,
     };
-    if let Err(error) = http1::serve(io, asked, watch).await {
+    if let Err(error) = http1::serve(line, asked, watch).await {
         tracing::debug!(%error, "a client connection broke off");
     }
 }

@@ -79,9 +79,12 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// A connection after its handshake.
+pub(super) type Encrypted = TlsStream<Socket>;
+
 /// A finished handshake.
 pub(super) struct Accepted {
-    pub(super) stream: TlsStream<Socket>,
+    pub(super) stream: Encrypted,
     pub(super) peer: TlsPeer,
     /// Whether HTTP/2 was agreed on; HTTP/1.1 otherwise.
     pub(super) h2: bool,

@@ -28,7 +28,7 @@ thread_local! {
 }
 
 /// A connection.
-pub(super) struct Line<T> {
+pub(in crate::server) struct Line<T> {
     pub(super) io: T,
     /// Read, and not yet used.
     pub(super) ahead: BytesMut,
@@ -60,6 +60,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
             unsent: BytesMut::new(),
             taken: 0,
         }
+    }
+
+    /// The connection itself, for another protocol; nothing has been read from it.
+    pub(in crate::server) fn into_io(self) -> T {
+        self.io
     }
 
     /// So many bytes were written.

@@ -29,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::head::{Framing, Heading};
-use self::line::Line;
+pub(super) use self::line::Line;
 use self::reply::{Manner, Reply};
 use super::Handler;
 use super::drain::{Stage, Watch};
@@ -61,13 +61,23 @@ pub(super) struct Rules {
     pub(super) write: Duration,
 }
 
+/// The line that a connection is served over.
+///
+/// Made before [`serve`] is called: a future keeps room for all that it was ever given, and a TLS stream is large.
+pub(super) fn line<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> Arc<Mutex<Line<T>>> {
+    Arc::new(Mutex::new(Line::new(io)))
+}
+
 /// Serves one client until one of the two has had enough.
-pub(super) async fn serve<T, H>(io: T, asked: Asked<'_, H>, mut watch: Watch) -> io::Result<()>
+pub(super) async fn serve<T, H>(
+    line: Arc<Mutex<Line<T>>>,
+    asked: Asked<'_, H>,
+    mut watch: Watch,
+) -> io::Result<()>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let line = Arc::new(Mutex::new(Line::new(io)));
     let mut timer = LazyTimer::default();
     let rules = asked.rules;
     let mut waits = rules.first;
@@ -81,7 +91,9 @@ where
         };
         waits = rules.idle;
         let faulty = heading.fault.is_some();
-        match exchange(&line, *heading, &asked, (&mut timer, &watch)).await? {
+        // Boxed, so that an idle connection does not keep room for a request under way.
+        let exchange = Box::pin(exchange(&line, *heading, &asked, (&mut timer, &watch)));
+        match exchange.await? {
             Next::Request => {}
             Next::Close => return close(&line, faulty || !line.lock().skip_body()).await,
             Next::Switch(upgrading) => {
