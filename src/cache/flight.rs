@@ -1,0 +1,160 @@
+//! Reading through the cache: one question to the store for all who want to know the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::counts::{Counts, count};
+use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
+use crate::changes::Worth;
+use crate::uptime::Uptime;
+
+/// One worker's way through the cache. Its questions go over that worker's connection and run on its runtime; those of
+/// another worker are not waited for, because that one's connection may be the one that is broken.
+#[derive(Debug)]
+pub struct Reader<V, E> {
+    cache: Arc<Cache<V>>,
+    flights: Arc<Flights<V, E>>,
+    counts: Arc<Counts>,
+}
+
+type Outcome<V, E> = Result<Arc<Entry<V>>, E>;
+type Flights<V, E> = Mutex<HashMap<Digest, watch::Receiver<Option<Outcome<V, E>>>>>;
+
+impl<V, E> Reader<V, E>
+where
+    V: Clone + Send + Sync + 'static,
+    E: Clone + Send + Sync + 'static,
+{
+    /// For the worker that calls it.
+    pub fn new(cache: Arc<Cache<V>>) -> Self {
+        let counts = Arc::<Counts>::default();
+        cache.readers.lock().push(Arc::clone(&counts));
+        Self {
+            cache,
+            flights: Arc::default(),
+            counts,
+        }
+    }
+
+    /// The cache behind it.
+    pub fn cache(&self) -> &Arc<Cache<V>> {
+        &self.cache
+    }
+
+    /// The verdict about `digest`, no older than `max_age`. If it has to be asked for, `ask` asks the store.
+    ///
+    /// # Errors
+    /// What `ask` says, if nothing is known that is young enough.
+    #[inline]
+    pub async fn find<A>(
+        &self,
+        digest: &Digest,
+        max_age: MaxAge,
+        ask: impl Fn() -> A,
+    ) -> Result<Arc<Entry<V>>, E>
+    where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
+        if max_age == MaxAge::STRICT {
+            count(&self.counts.strict);
+            // Whoever asks strictly must not get an answer that was asked for earlier.
+            let answer = Box::pin(ask()).await?;
+            return Ok(self.cache.keep(digest, answer));
+        }
+        let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
+            Known::Good { entry, due } => {
+                count(&self.counts.hits);
+                if due {
+                    count(&self.counts.refreshes);
+                    self.take_off(digest, ask());
+                }
+                return Ok(entry);
+            }
+            Known::Doubted(entry) => Some(entry),
+            Known::Nothing => None,
+        };
+        count(&self.counts.misses);
+        // Rare, and large: kept out of the future that every request carries.
+        match Box::pin(self.wait(digest, max_age, &ask)).await {
+            Ok(entry) => Ok(entry),
+            Err(error) => match fallback {
+                Some(entry) if self.may_serve(&entry, max_age) => {
+                    count(&self.counts.doubted);
+                    Ok(entry)
+                }
+                Some(_) | None => Err(error),
+            },
+        }
+    }
+
+    /// Whether a doubted verdict may serve now that the store could not be asked.
+    fn may_serve(&self, entry: &Entry<V>, max_age: MaxAge) -> bool {
+        let now = Uptime::now();
+        let worth = self.cache.changes.judge(&entry.basis, now);
+        worth != Worth::Void && entry.is_young(now, max_age)
+    }
+
+    async fn wait<A>(
+        &self,
+        digest: &Digest,
+        max_age: MaxAge,
+        ask: &impl Fn() -> A,
+    ) -> Result<Arc<Entry<V>>, E>
+    where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
+        loop {
+            let flying = self.flights.lock().get(digest).cloned();
+            let joined = flying.is_some();
+            let mut landed = flying.unwrap_or_else(|| self.take_off(digest, ask()));
+            let outcome = match landed.wait_for(Option::is_some).await {
+                Ok(outcome) => outcome.clone(),
+                Err(_) => None,
+            };
+            match outcome {
+                // Asked for before we came, and perhaps too long before.
+                Some(Ok(entry)) if joined && !entry.is_young(Uptime::now(), max_age) => {}
+                Some(outcome) => return outcome,
+                // Its task broke off. Whatever broke it may break this request, too, but no other.
+                None => return Ok(self.cache.keep(digest, ask().await?)),
+            }
+        }
+    }
+
+    /// Asks the store in a task of its own, so that the answer arrives even if whoever wanted it first goes away.
+    fn take_off<A>(&self, digest: &Digest, ask: A) -> watch::Receiver<Option<Outcome<V, E>>>
+    where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
+        let (outcome, landed) = watch::channel(None);
+        self.flights.lock().insert(*digest, landed.clone());
+        let flight = Flight {
+            flights: Arc::clone(&self.flights),
+            digest: *digest,
+        };
+        let cache = Arc::clone(&self.cache);
+        tokio::spawn(async move {
+            let answer = ask.await;
+            let entry = answer.map(|answer| cache.keep(&flight.digest, answer));
+            // First, so that whoever comes now asks anew.
+            drop(flight);
+            outcome.send_replace(Some(entry));
+        });
+        landed
+    }
+}
+
+/// A question under way; dropped, it is not any more, also by a panic.
+struct Flight<V, E> {
+    flights: Arc<Flights<V, E>>,
+    digest: Digest,
+}
+
+impl<V, E> Drop for Flight<V, E> {
+    fn drop(&mut self) {
+        self.flights.lock().remove(&self.digest);
+    }
+}

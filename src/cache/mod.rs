@@ -1,0 +1,266 @@
+//! Verdicts kept in memory, and when one may be used without asking the store.
+//!
+//! A verdict is used while all of this holds, and each rule covers what the others cannot see:
+//! * *age*: its records were asked for no longer ago than the route allows. Holds whatever else fails.
+//! * *changes*: none of its records has been heard to change since before they were asked for.
+//! * *epoch*: every change would have been heard of. If not, the store is asked; only if it cannot be, the verdict serves
+//!   on until it is too old.
+//! * *fence*: the server is known to be the master.
+//! * *end*: it has not run out by itself.
+//!
+//! A verdict in use is asked for again in the background when it has lived half its time, so it never gets too old.
+
+mod counts;
+mod flight;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache as Map, DefaultLifecycle};
+
+use crate::changes::{Basis, Changes, Worth};
+use crate::safeguard::Safeguard;
+use crate::uptime::Uptime;
+
+pub use self::counts::{Counts, Total};
+pub use self::flight::Reader;
+
+/// SHA-256 of what the verdict is about; never a token.
+pub type Digest = [u8; 32];
+
+/// After a refresh that failed the next one waits for so long.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How old a verdict may be, counted from when its records were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxAge(u64);
+
+impl MaxAge {
+    /// The store is asked each time.
+    pub const STRICT: Self = Self(0);
+
+    /// This old, to the nanosecond.
+    pub fn new(age: Duration) -> Self {
+        Self(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The same as a length of time.
+    pub fn get(self) -> Duration {
+        Duration::from_nanos(self.0)
+    }
+}
+
+/// How much is kept, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Verdicts kept at most.
+    pub entries: usize,
+    /// Verdicts kept at most that say "there is no such session".
+    pub misses: usize,
+    /// How long one of those is used.
+    pub misses_live: MaxAge,
+}
+
+/// The verdicts; one for all workers.
+#[derive(Debug)]
+pub struct Cache<V> {
+    kept: Entries<V>,
+    /// Apart, so that guessing tokens drives no session out.
+    misses: Entries<V>,
+    changes: Arc<Changes>,
+    limits: Limits,
+    readers: Mutex<Vec<Arc<Counts>>>,
+}
+
+type Entries<V> = Map<Digest, Arc<Entry<V>>, UnitWeighter, RandomState>;
+
+/// A verdict and what it rests on.
+#[derive(Debug)]
+pub struct Entry<V> {
+    verdict: V,
+    basis: Basis,
+    ends_at: Uptime,
+    /// When it was last asked for again; nanoseconds of uptime.
+    refreshed_at: AtomicU64,
+}
+
+/// What the store said.
+#[derive(Debug)]
+pub struct Answer<V> {
+    /// The verdict.
+    pub verdict: V,
+    /// What it rests on.
+    pub basis: Basis,
+    /// After this long, counted from when its records were asked for, it does not hold any more.
+    pub lasts: Option<Duration>,
+    /// Whether it says that there is no such session.
+    pub is_miss: bool,
+}
+
+/// What is known without asking the store.
+#[derive(Debug)]
+enum Known<V> {
+    /// It may be used. If it is due, it should be asked for again meanwhile.
+    Good { entry: Arc<Entry<V>>, due: bool },
+    /// It may be used if the store cannot be asked.
+    Doubted(Arc<Entry<V>>),
+    /// Nothing that may be used.
+    Nothing,
+}
+
+impl<V> Entry<V> {
+    /// The verdict.
+    pub fn verdict(&self) -> &V {
+        &self.verdict
+    }
+
+    /// What it rests on.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// Whether it is neither too old at `now` nor at its end.
+    #[inline]
+    fn is_young(&self, now: Uptime, max_age: MaxAge) -> bool {
+        let too_old = self.age(now) > max_age.0 && Safeguard::Age.holds();
+        !too_old && now < self.ends_at
+    }
+
+    /// In nanoseconds.
+    #[inline]
+    fn age(&self, now: Uptime) -> u64 {
+        now.nanos_since(self.basis.sent_at())
+    }
+
+    /// Whether the caller is the one who should ask for it again.
+    #[inline]
+    fn claim(&self, digest: &Digest, now: Uptime, max_age: MaxAge) -> bool {
+        // Verdicts that were made at the same time are not asked for again at the same time: some at 3/8 of their life,
+        // the last at 1/2.
+        let [spread, ..] = *digest;
+        let due = (max_age.0 / 2048).saturating_mul(768 + u64::from(spread));
+        self.age(now) >= due && self.claim_due(now)
+    }
+
+    fn claim_due(&self, now: Uptime) -> bool {
+        let last = self.refreshed_at.load(Ordering::Relaxed);
+        if now.since(Uptime::from_nanos(last)) < RETRY {
+            return false;
+        }
+        let mine = self.refreshed_at.compare_exchange(
+            last,
+            now.as_nanos(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        mine.is_ok()
+    }
+}
+
+impl<V> Cache<V> {
+    /// An empty one.
+    pub fn new(limits: Limits, changes: Arc<Changes>) -> Self {
+        Self {
+            kept: entries(limits.entries),
+            misses: entries(limits.misses),
+            changes,
+            limits,
+            readers: Mutex::default(),
+        }
+    }
+
+    /// What has been heard of changes.
+    pub fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
+    /// What all readers have counted together.
+    pub fn total(&self) -> Total {
+        let mut total = Total::default();
+        for counts in self.readers.lock().iter() {
+            total.add(counts);
+        }
+        total
+    }
+
+    /// How many verdicts are kept, used or not.
+    pub fn len(&self) -> usize {
+        self.kept.len() + self.misses.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether this verdict may still be used at `now` without asking the store.
+    pub fn is_good(&self, entry: &Entry<V>, now: Uptime, max_age: MaxAge) -> bool {
+        entry.is_young(now, max_age) && self.changes.judge(&entry.basis, now) == Worth::Firm
+    }
+
+    #[inline]
+    fn known(&self, digest: &Digest, now: Uptime, max_age: MaxAge) -> Known<V> {
+        let (entry, max_age) = if let Some(entry) = self.kept.get(digest) {
+            (entry, max_age)
+        } else if let Some(entry) = self.misses.get(digest) {
+            (entry, max_age.min(self.limits.misses_live))
+        } else {
+            return Known::Nothing;
+        };
+        if !entry.is_young(now, max_age) {
+            return Known::Nothing;
+        }
+        match self.changes.judge(&entry.basis, now) {
+            Worth::Firm => Known::Good {
+                due: entry.claim(digest, now, max_age),
+                entry,
+            },
+            Worth::Doubted => Known::Doubted(entry),
+            Worth::Void => Known::Nothing,
+        }
+    }
+
+    /// Keeps an answer. Whether something has changed meanwhile shows when it is looked at.
+    fn keep(&self, digest: &Digest, answer: Answer<V>) -> Arc<Entry<V>> {
+        let basis = if Safeguard::Marker.holds() {
+            answer.basis
+        } else {
+            self.changes.renewed(&answer.basis)
+        };
+        let ends_at = answer
+            .lasts
+            .map_or(Uptime::NEVER, |lasts| basis.sent_at().plus(lasts));
+        let entry = Arc::new(Entry {
+            verdict: answer.verdict,
+            basis,
+            ends_at,
+            refreshed_at: AtomicU64::new(0),
+        });
+        let (mine, other) = if answer.is_miss {
+            (&self.misses, &self.kept)
+        } else {
+            (&self.kept, &self.misses)
+        };
+        other.remove(digest);
+        mine.insert(*digest, Arc::clone(&entry));
+        entry
+    }
+}
+
+fn entries<V>(most: usize) -> Entries<V> {
+    let most = most.max(1);
+    Map::with(
+        most,
+        u64::try_from(most).unwrap_or(u64::MAX),
+        UnitWeighter,
+        RandomState::default(),
+        DefaultLifecycle::default(),
+    )
+}
