@@ -18,6 +18,7 @@ mod tests;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use foldhash::fast::RandomState;
 
@@ -42,6 +43,8 @@ pub struct Changes {
     part_of: fn(&[u8]) -> usize,
     /// Until when the server that is asked is known to be the master.
     proven_until: AtomicU64,
+    /// For so long a server may be asked that is not the master any more; nanoseconds.
+    margin: AtomicU64,
     watches: Arc<Watches>,
     tally: Tally,
 }
@@ -105,6 +108,7 @@ impl Changes {
             parts: (0..parts.max(1)).map(|_| part()).collect(),
             part_of,
             proven_until: AtomicU64::new(Uptime::NEVER.as_nanos()),
+            margin: AtomicU64::new(0),
             watches: Arc::default(),
             tally: Tally::default(),
         }
@@ -261,6 +265,19 @@ impl Changes {
     #[inline]
     pub fn is_proven(&self, now: Uptime) -> bool {
         now.as_nanos() < self.proven_until.load(Ordering::Acquire) || !Safeguard::Fence.holds()
+    }
+
+    /// For so long a server may answer although another one is the master by now. What it says is that much older than it
+    /// looks. [`Duration::MAX`] while nobody knows: then everything is too old.
+    pub fn set_margin(&self, margin: Duration) {
+        let nanos = u64::try_from(margin.as_nanos()).unwrap_or(u64::MAX);
+        self.margin.store(nanos, Ordering::Release);
+    }
+
+    /// What was set, in nanoseconds.
+    #[inline]
+    pub fn margin(&self) -> u64 {
+        self.margin.load(Ordering::Acquire)
     }
 
     /// Something that is woken by every change of the records of this basis that comes after this call. A change before

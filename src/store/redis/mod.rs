@@ -14,6 +14,7 @@ mod setup;
 mod stream;
 mod tls;
 mod together;
+mod tracking;
 mod watchdog;
 
 use std::sync::Arc;

@@ -1,11 +1,15 @@
 //! TLS towards Redis: whose certificates are believed.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// The TLS settings for a server whose certificate was signed by an authority in this PEM file, or by one of the
 /// system's.
@@ -49,4 +53,28 @@ fn from_system() -> Result<RootCertStore, String> {
         return Err("the system has no certificate authorities; set store.tls_ca".to_owned());
     }
     Ok(roots)
+}
+
+/// TLS for connections that are not fred's.
+#[derive(Debug, Clone)]
+pub(super) struct Tls(Arc<ClientConfig>);
+
+impl Tls {
+    pub(super) fn new(config: ClientConfig) -> Self {
+        Self(Arc::new(config))
+    }
+
+    /// Shakes hands with the server of this name.
+    ///
+    /// # Errors
+    /// If the name cannot be verified, or the handshake fails.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connector = TlsConnector::from(Arc::clone(&self.0));
+        connector.connect(name, stream).await
+    }
 }
