@@ -5,6 +5,7 @@
 //! about, so it remembers where in the file it stands.
 
 mod admin;
+mod cache;
 pub mod check;
 mod document;
 mod expand;
@@ -31,6 +32,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
+pub use self::cache::Cache;
 pub use self::expand::Surroundings;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
@@ -64,6 +66,9 @@ pub struct Config {
     pub tokens: Tokens,
     /// Sessions that can be ended. Absent: tokens are looked up and nothing else.
     pub sessions: Option<Sessions>,
+    /// How long what the store said is believed, and how much of it is kept in memory.
+    #[serde(default)]
+    pub cache: Cache,
     /// Which headers tell the upstream who the user is.
     #[serde(default)]
     pub identity: Identity,

@@ -134,6 +134,12 @@ pub struct Route {
     /// Whether a request here counts as use of the session where `sessions.idle` is set. Off: for polling.
     #[serde(default = "yes")]
     pub touch: bool,
+    /// In place of `cache.max_staleness`: how long after its session was ended a request may still be let in here, whatever
+    /// fails. `"0s"` asks the store for each request.
+    pub max_staleness: Option<Duration>,
+    /// Whether connections that stay open are cut when the session ends that they were opened with: `true` for every
+    /// answer that is still being sent too, `false` for none. Absent: those that were upgraded.
+    pub close_on_revoke: Option<bool>,
 }
 
 fn yes() -> bool {

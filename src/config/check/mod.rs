@@ -2,6 +2,7 @@
 
 mod admin;
 mod bounds;
+mod cache;
 mod identity;
 mod limit;
 mod listen;
@@ -27,6 +28,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     listen::check(config, &mut faults);
     store::check(config, &mut faults);
+    cache::check(config, &mut faults);
     bounds::check(config, &mut faults);
     identity::check(config, &mut faults);
     upstream::check(config, &mut faults);

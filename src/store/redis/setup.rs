@@ -1,5 +1,6 @@
 //! From the configuration to fred's settings, each with its reason.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -10,8 +11,10 @@ use fred::types::config::{
 };
 
 use crate::config;
+use crate::config::value::Secret;
 
-use super::tls;
+use super::tls::{self, Tls};
+use super::tracking::{Address, Door, Sentinels, Topology};
 
 /// TCP and TLS handshake of one connection, and each of fred's own commands on it.
 const CONNECT: Duration = Duration::from_millis(500);
@@ -24,6 +27,8 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Setup {
     config: Config,
+    /// For connections that are not fred's.
+    tls: Option<Tls>,
     deadline: Duration,
 }
 
@@ -36,9 +41,12 @@ impl Setup {
         let (plain_url, wants_tls) = without_tls(url);
         let mut config = Config::from_url(&plain_url)
             .map_err(|_| "store.redis is not a usable Redis URL".to_owned())?;
+        let mut own_tls = None;
         if wants_tls {
             let ca = store.tls_ca.as_ref().map(|file| file.get_ref().as_path());
-            config.tls = Some(TlsConfig::from(TlsConnector::from(tls::client(ca)?)));
+            let client = tls::client(ca)?;
+            own_tls = Some(Tls::new(client.clone()));
+            config.tls = Some(TlsConfig::from(TlsConnector::from(client)));
         }
         // RESP2 has no pushes, so none can be taken for an answer.
         config.version = RespVersion::RESP2;
@@ -56,6 +64,7 @@ impl Setup {
         }
         Ok(Self {
             config,
+            tls: own_tls,
             deadline: store.lookup_deadline.get(),
         })
     }
@@ -106,6 +115,40 @@ impl Setup {
         Some((service_name, hosts.iter().map(one).collect()))
     }
 
+    /// Which servers there are to listen to.
+    pub(super) fn topology(&self) -> Topology {
+        match &self.config.server {
+            ServerConfig::Centralized { server } => Topology::Single(address(server)),
+            ServerConfig::Clustered { hosts, .. } => {
+                Topology::Cluster(hosts.iter().map(address).collect())
+            }
+            ServerConfig::Sentinel {
+                hosts,
+                service_name,
+                username,
+                password,
+            } => Topology::Sentinel(Sentinels {
+                name: service_name.clone(),
+                known: hosts.iter().map(address).collect(),
+                door: Door {
+                    username: username.clone(),
+                    password: password.clone().map(Secret::from),
+                    tls: self.tls.clone(),
+                },
+            }),
+            ServerConfig::Unix { path } => unreachable!("no URL leads to {}", path.display()),
+        }
+    }
+
+    /// How to be let in where changes are told.
+    pub(super) fn door(&self) -> Door {
+        Door {
+            username: self.config.username.clone(),
+            password: self.config.password.clone().map(Secret::from),
+            tls: self.tls.clone(),
+        }
+    }
+
     /// Where it connects to, for the log: hosts and ports.
     pub(super) fn place(&self) -> String {
         let hosts = self.config.server.hosts();
@@ -138,6 +181,13 @@ pub(super) fn policy() -> ReconnectPolicy {
     let mut policy = ReconnectPolicy::new_constant(0, RETRY_MILLIS);
     policy.set_jitter(RETRY_MILLIS);
     policy
+}
+
+fn address(server: &Server) -> Address {
+    Address {
+        host: Arc::from(&*server.host),
+        port: server.port,
+    }
 }
 
 /// The URL without the `s` for TLS, and whether it was there. fred would otherwise read the system's certificates by

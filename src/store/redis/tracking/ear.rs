@@ -99,7 +99,11 @@ impl Ear {
         for prefix in self.prefixes.iter() {
             tracking.extend(["PREFIX", prefix]);
         }
-        let optional = [vec!["ROLE"], vec!["INFO", "server"], vec!["INFO", "replication"]];
+        let optional = [
+            vec!["ROLE"],
+            vec!["INFO", "server"],
+            vec!["INFO", "replication"],
+        ];
         let mut commands = vec![self.door.hello(), tracking];
         commands.extend(optional);
         wire.send(&commands).await?;

@@ -145,7 +145,10 @@ mod tests {
     #[test]
     fn each_server_speaks_for_its_own_keys() {
         let (changes, nodes) = two();
-        let (a, b) = (changes.basis([b"a".as_slice()]), changes.basis([b"b".as_slice()]));
+        let (a, b) = (
+            changes.basis([b"a".as_slice()]),
+            changes.basis([b"b".as_slice()]),
+        );
         let judge = |basis| changes.judge(basis, Uptime::now());
         assert_eq!((judge(&a), judge(&b)), (Worth::Firm, Worth::Firm));
 
@@ -159,17 +162,28 @@ mod tests {
     #[test]
     fn key_that_moves_to_another_server_is_doubted_and_the_others_are_not() {
         let (changes, nodes) = two();
-        let (a, b) = (changes.basis([b"a".as_slice()]), changes.basis([b"b".as_slice()]));
+        let (a, b) = (
+            changes.basis([b"a".as_slice()]),
+            changes.basis([b"b".as_slice()]),
+        );
 
         nodes.assign(vec![Some(node(1)), Some(node(1))]);
 
         assert_eq!(changes.judge(&a, Uptime::now()), Worth::Firm);
         assert_eq!(changes.judge(&b, Uptime::now()), Worth::Doubted);
         let moved = changes.basis([b"b".as_slice()]);
-        assert_eq!(changes.judge(&moved, Uptime::now()), Worth::Firm, "it is listened to");
+        assert_eq!(
+            changes.judge(&moved, Uptime::now()),
+            Worth::Firm,
+            "it is listened to"
+        );
         nodes.assign(vec![Some(node(1)), Some(node(3))]);
         let moved = changes.basis([b"b".as_slice()]);
-        assert_eq!(changes.judge(&moved, Uptime::now()), Worth::Doubted, "nobody listens");
+        assert_eq!(
+            changes.judge(&moved, Uptime::now()),
+            Worth::Doubted,
+            "nobody listens"
+        );
     }
 
     #[test]

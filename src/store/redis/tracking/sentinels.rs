@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::Shared;
 use super::ear::Ear;
 use super::frame::Frame;
 use super::wire::{Address, Broken, Door, Wire, accepted};
-use super::Shared;
 use crate::uptime::Uptime;
 
 /// Between two rounds of questions.
@@ -86,7 +86,9 @@ pub(super) async fn run(sentinels: Sentinels, shared: Arc<Shared>) {
 
 fn tell(was_certain: &mut bool, is_certain: bool) {
     if *was_certain && !is_certain {
-        tracing::warn!("the sentinels do not agree on a sound master; what is not certain soon is answered 503");
+        tracing::warn!(
+            "the sentinels do not agree on a sound master; what is not certain soon is answered 503"
+        );
     } else if !*was_certain && is_certain {
         tracing::info!("the majority of the sentinels vouches for the master");
     }

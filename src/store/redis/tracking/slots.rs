@@ -161,8 +161,7 @@ fn owners(slots: &Frame, asked: &Address) -> Vec<Option<Address>> {
         let [first, last, master, ..] = range.list() else {
             continue;
         };
-        let (Some(first), Some(last), [host, port, ..]) =
-            (slot(first), slot(last), master.list())
+        let (Some(first), Some(last), [host, port, ..]) = (slot(first), slot(last), master.list())
         else {
             continue;
         };

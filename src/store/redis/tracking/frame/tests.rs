@@ -79,7 +79,11 @@ fn every_type_of_answer_is_understood() {
 fn bytes_that_no_server_sends_end_the_stream() {
     let deep = "*1\r\n".repeat(20);
     let long = format!("+{}", "x".repeat(MAX_LINE + 1));
-    let endless = format!("*{}\r\n{}", MAX_ANSWER / 3, ":1\r\n".repeat(MAX_ANSWER / 3 - 1));
+    let endless = format!(
+        "*{}\r\n{}",
+        MAX_ANSWER / 3,
+        ":1\r\n".repeat(MAX_ANSWER / 3 - 1)
+    );
     let cases: Vec<&[u8]> = vec![
         b"?\r\n",
         b"\r\n",
