@@ -33,7 +33,7 @@ use crate::policy::Holder;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
-use crate::sessions::{Queues, Sessions, Standing};
+use crate::sessions::{Memory, Queues, Sessions, Standing};
 use crate::store::SessionStore;
 use crate::token::{Token, TokenError};
 use crate::upgraded::Offer;
@@ -69,6 +69,8 @@ pub struct Shared {
     pub access: Option<AccessLog>,
     /// Operations on one user follow one another.
     pub queues: Arc<Queues>,
+    /// Sessions that have been read; `None` if the store is asked each time.
+    pub memory: Option<Arc<Memory>>,
 }
 
 impl Gateway {
@@ -109,14 +111,12 @@ impl Gateway {
         cells: Arc<metrics::Worker>,
     ) -> Self {
         let routes = Routes::build(config, &upstreams);
+        let sessions = Sessions::new(Arc::clone(&store), config, Arc::clone(&shared.queues))
+            .remembering(shared.memory.clone());
         Self {
             cells: Cells::new(cells, &routes, &upstreams),
             routes,
-            sessions: Arc::new(Sessions::new(
-                Arc::clone(&store),
-                config,
-                Arc::clone(&shared.queues),
-            )),
+            sessions: Arc::new(sessions),
             store,
             meters: None,
             meter_deadline: config.limits.redis_deadline.get(),
@@ -203,7 +203,9 @@ impl Gateway {
         };
         self.take(&route.limits.door, &who, &mut told).await?;
         let token = self.token(route, &parts.headers, who.client)?;
-        let holder = self.holder(&token, who.client, &mut record.spent).await?;
+        let holder = self
+            .holder(route, &token, who.client, &mut record.spent)
+            .await?;
         let permit = route.policy.judge(holder)?;
         if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
             record.note(|line| line.user = Some(session.user_id.clone()));
@@ -273,6 +275,7 @@ impl Gateway {
     /// Who holds this token.
     async fn holder(
         &self,
+        route: &Route,
         carried: &Carried,
         client: IpAddr,
         spent: &mut Spent,
@@ -283,7 +286,7 @@ impl Gateway {
             Carried::Token(token) => token,
         };
         let asked = Instant::now();
-        let found = self.sessions.find(token).await;
+        let found = self.sessions.recall(token, route.max_age).await;
         spent.store = asked.elapsed();
         self.cells.looked_up(spent.store, &found);
         let found = found?;

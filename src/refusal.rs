@@ -348,6 +348,7 @@ fn store(error: &StoreError) -> Answer {
         | StoreError::Failed(_)
         | StoreError::InUse(_)
         | StoreError::Mismatch
+        | StoreError::Unproven
         | StoreError::NoUsers => store_unavailable(),
         StoreError::Record(_) => answer(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use http::{HeaderName, HeaderValue, Method};
 use toml::Spanned;
 
+use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
 use crate::config::{self, Config};
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
@@ -40,6 +41,8 @@ pub struct Route {
     pub max_body: u64,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
+    /// How old what is known of a session may be.
+    pub max_age: MaxAge,
     /// How many requests it takes; routes without limits of their own share the default ones.
     pub limits: Arc<RouteLimits>,
 }
@@ -222,11 +225,21 @@ impl Shared<'_> {
                 .iter()
                 .map(|name| name.as_str().to_owned())
                 .collect(),
+            max_age: self.max_age(route),
             limits: route.limits.as_ref().map_or_else(
                 || Arc::clone(&self.limits),
                 |own| Arc::new(RouteLimits::new(Some(&route.place()), own)),
             ),
         }
+    }
+
+    /// What is left of the bound after the look-up.
+    fn max_age(&self, route: &config::Route) -> MaxAge {
+        let bound = route
+            .max_staleness
+            .unwrap_or(self.config.cache.max_staleness);
+        let lookup = self.config.store.get_ref().lookup_deadline.get();
+        MaxAge::new(bound.get().saturating_sub(lookup))
     }
 
     fn header_plan(&self, route: &config::Route, tokens: &TokenSources, name: &str) -> HeaderPlan {

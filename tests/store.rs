@@ -6,6 +6,8 @@
     reason = "a test that cannot go on should stop"
 )]
 
+#[path = "support/proxy.rs"]
+mod proxy;
 #[path = "support/redis.rs"]
 mod redis;
 
@@ -17,6 +19,8 @@ mod contract;
 mod embedded;
 #[path = "store/faults.rs"]
 mod faults;
+#[path = "store/listening.rs"]
+mod listening;
 #[path = "store/meter.rs"]
 mod meter;
 #[path = "store/primitive.rs"]

@@ -58,6 +58,8 @@ where
     where
         A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
     {
+        // What a server says that may not be the master any more is older than it looks.
+        let max_age = max_age.less(self.cache.changes.margin());
         if max_age == MaxAge::STRICT {
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.

@@ -51,6 +51,11 @@ impl MaxAge {
         Self(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
     }
 
+    /// So many nanoseconds less; [`Self::STRICT`] if nothing is left.
+    fn less(self, nanos: u64) -> Self {
+        Self(self.0.saturating_sub(nanos))
+    }
+
     /// The same as a length of time.
     pub fn get(self) -> Duration {
         Duration::from_nanos(self.0)
@@ -129,14 +134,8 @@ impl<V> Entry<V> {
     /// Whether it is neither too old at `now` nor at its end.
     #[inline]
     fn is_young(&self, now: Uptime, max_age: MaxAge) -> bool {
-        let too_old = self.age(now) > max_age.0 && Safeguard::Age.holds();
+        let too_old = now.nanos_since(self.basis.sent_at()) > max_age.0 && Safeguard::Age.holds();
         !too_old && now < self.ends_at
-    }
-
-    /// In nanoseconds.
-    #[inline]
-    fn age(&self, now: Uptime) -> u64 {
-        now.nanos_since(self.basis.sent_at())
     }
 
     /// Whether the caller is the one who should ask for it again.
@@ -146,7 +145,7 @@ impl<V> Entry<V> {
         // the last at 1/2.
         let [spread, ..] = *digest;
         let due = (max_age.0 / 2048).saturating_mul(768 + u64::from(spread));
-        self.age(now) >= due && self.claim_due(now)
+        now.nanos_since(self.basis.sent_at()) >= due && self.claim_due(now)
     }
 
     fn claim_due(&self, now: Uptime) -> bool {

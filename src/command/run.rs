@@ -20,6 +20,7 @@ use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::server::{Handler, Server};
+use crate::sessions;
 use crate::store::{SessionStore, StoreSource};
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
@@ -105,7 +106,7 @@ fn bind_monitor(config: &Config) -> anyhow::Result<Option<Server>> {
 /// If a worker cannot start.
 pub async fn serve(
     config: &Config,
-    source: StoreSource,
+    mut source: StoreSource,
     bound: Bound,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> anyhow::Result<()> {
@@ -117,8 +118,13 @@ pub async fn serve(
         .transpose()
         .context("the access log cannot be started")?
         .unzip();
+    source
+        .listen(config)
+        .context("the session store cannot be listened to")?;
+    let memory = source.changes().cloned();
     let shared = Shared {
         access,
+        memory: memory.map(|changes| sessions::memory(config, changes)),
         ..Shared::default()
     };
     let metrics = Arc::clone(bound.clients.metrics());
@@ -158,6 +164,9 @@ pub async fn serve(
                 .await
                 .context("the session store cannot be used")?;
             store.settle(STORE_PATIENCE).await;
+            if let Some(unfit) = source.unfit() {
+                anyhow::bail!("cache.max_staleness cannot be kept: {unfit}");
+            }
             let meters = connect_meters(&config).await?;
             let store = Arc::new(store);
             let gateway = Gateway::build(&config, Arc::clone(&store), shared, cells)

@@ -135,7 +135,9 @@ impl Gateway {
         told: &mut Explanation,
     ) -> Result<Permit, Refusal> {
         let carried = self.token(route, &parts.headers, client)?;
-        let holder = self.holder(&carried, client, &mut Spent::default()).await?;
+        let holder = self
+            .holder(route, &carried, client, &mut Spent::default())
+            .await?;
         let mut who = Who {
             client,
             holder: None,

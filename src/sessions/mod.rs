@@ -3,6 +3,7 @@
 //! What decides lies in one record for each user, and is decided in [`crate::user`]. Here the records are fetched and
 //! swapped: see [`Sessions::find`] for reading.
 
+mod memory;
 mod view;
 
 use std::collections::BTreeMap;
@@ -10,11 +11,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cache::Reader;
 use crate::config::Config;
 use crate::session::{Ban, Device, EndedSession, Session, Why};
-use crate::store::{SessionStore, StoreError};
+use crate::store::{Keys, SessionStore, StoreError};
 use crate::token::{MintedToken, Token};
 
+pub use self::memory::{Memory, memory};
 pub use self::view::{SessionView, UserView};
 pub use crate::user::{NewBan, Rights, RightsEdit, Whom};
 
@@ -26,6 +29,9 @@ pub struct Queues {}
 #[derive(Debug)]
 pub struct Sessions {
     store: Arc<SessionStore>,
+    keys: Keys,
+    /// `None`: the store is asked each time.
+    reader: Option<Reader<Standing, StoreError>>,
 }
 
 /// What the look-up of a token came to.
@@ -146,8 +152,19 @@ impl Sessions {
     /// The sessions in this store, as the configuration wants them. Without `[sessions]` tokens are only looked up, and
     /// whatever needs a user's record fails with [`StoreError::NoUsers`].
     pub fn new(store: Arc<SessionStore>, config: &Config, queues: Arc<Queues>) -> Self {
-        let _ = (config, queues);
-        Self { store }
+        let _ = queues;
+        Self {
+            store,
+            keys: Keys::new(config),
+            reader: None,
+        }
+    }
+
+    /// The same, keeping in this memory what it has read.
+    #[must_use]
+    pub fn remembering(mut self, memory: Option<Arc<Memory>>) -> Self {
+        self.reader = memory.map(Reader::new);
+        self
     }
 
     /// Who holds this token.

@@ -79,6 +79,15 @@ impl Keys {
         Key(format!("{PREFIX}:once:{digest}"))
     }
 
+    /// How the keys begin that a verdict on a token rests on.
+    pub(super) fn prefixes(&self) -> Vec<String> {
+        vec![
+            self.tokens.template.before.clone(),
+            format!("{PREFIX}:user:{}:", self.realm),
+            format!("{PREFIX}:realm:{}", self.realm),
+        ]
+    }
+
     /// The realm's name.
     pub fn realm_name(&self) -> &str {
         &self.realm

@@ -8,19 +8,22 @@ mod key;
 mod primitive;
 mod redis;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::changes::{Basis, Changes};
 use crate::config;
 use crate::limit::{Meter, Metered};
 use crate::session::{RecordError, Session};
 use crate::token::Token;
+use crate::uptime::Uptime;
 
 use crate::clock::now;
 
 pub use self::embedded::EmbeddedStore;
 pub use self::key::{Key, Keys};
 pub use self::primitive::{Ends, Kept, Swapped};
-pub use self::redis::RedisStore;
+pub use self::redis::{RedisSource, RedisStore, Unfit};
 
 /// Why the store could not tell. All of them are answered 503.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -46,6 +49,9 @@ pub enum StoreError {
     /// What it holds belongs to another token or user: answers have come apart from questions.
     #[error("the session store answered for another token")]
     Mismatch,
+    /// The sentinels do not vouch for the server that answered: another one may be the master.
+    #[error("the server that answered is not known to be the master")]
+    Unproven,
     /// Users have no records: there is no `[sessions]` in the configuration.
     #[error("there is no [sessions] in the configuration")]
     NoUsers,
@@ -57,7 +63,7 @@ pub enum StoreSource {
     /// One file, one process.
     Embedded(EmbeddedStore),
     /// Redis or Valkey; every worker gets a connection of its own.
-    Redis(Box<config::Store>, config::AtRest),
+    Redis(RedisSource),
 }
 
 /// One worker's way to the sessions.
@@ -83,7 +89,7 @@ impl StoreSource {
             Some(file) => {
                 EmbeddedStore::open(file.get_ref(), store, tokens.at_rest).map(Self::Embedded)
             }
-            None => Ok(Self::Redis(Box::new(store.clone()), tokens.at_rest)),
+            None => Ok(Self::Redis(RedisSource::new(store.clone(), tokens.at_rest))),
         }
     }
 
@@ -100,7 +106,34 @@ impl StoreSource {
             lookup_deadline: limits.redis_deadline,
             ..config.store.get_ref().clone()
         };
-        Some(Self::Redis(Box::new(store), config.tokens.at_rest))
+        Some(Self::Redis(RedisSource::new(store, config.tokens.at_rest)))
+    }
+
+    /// Has every change told from now on, so that sessions may be kept in memory. Not needed where nothing is kept.
+    ///
+    /// # Errors
+    /// If the settings cannot be used.
+    pub fn listen(&mut self, config: &config::Config) -> Result<(), StoreError> {
+        match self {
+            Self::Embedded(_) => Ok(()),
+            Self::Redis(source) => source.listen(config),
+        }
+    }
+
+    /// What has been heard of changes; nothing if nobody listens.
+    pub fn changes(&self) -> Option<&Arc<Changes>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(source) => source.changes(),
+        }
+    }
+
+    /// Why nothing may be kept in memory with these servers, as far as they have said.
+    pub fn unfit(&self) -> Option<Arc<Unfit>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(source) => source.unfit(),
+        }
     }
 
     /// A worker's own store, on the runtime this is called on. Does not wait for Redis: until it is there, look-ups
@@ -111,14 +144,40 @@ impl StoreSource {
     pub async fn connect(&self) -> Result<SessionStore, StoreError> {
         match self {
             Self::Embedded(store) => Ok(SessionStore::Embedded(store.clone())),
-            Self::Redis(store, at_rest) => {
-                RedisStore::connect(store, *at_rest).map(SessionStore::Redis)
-            }
+            Self::Redis(source) => source.connect().map(SessionStore::Redis),
         }
     }
 }
 
 impl SessionStore {
+    /// What `read` reads of these keys, and what that rests on.
+    ///
+    /// # Errors
+    /// What `read` says; [`StoreError::Unproven`] if the server is not known to be the master.
+    pub async fn observe<T>(
+        &self,
+        changes: &Changes,
+        keys: &[Key],
+        read: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<(T, Basis), StoreError> {
+        let basis = changes.basis(keys.iter().map(|key| key.as_str().as_bytes()));
+        let asked = self.is_master();
+        let value = read.await?;
+        // Before and after: the connection may have been made anew meanwhile, to whomever.
+        if asked && self.is_master() && changes.is_proven(Uptime::now()) {
+            return Ok((value, basis));
+        }
+        Err(StoreError::Unproven)
+    }
+
+    /// Whether the server that is asked is the one that is known to be the master.
+    fn is_master(&self) -> bool {
+        match self {
+            Self::Embedded(_) => true,
+            Self::Redis(store) => store.is_master(),
+        }
+    }
+
     /// Waits until the store can be asked for the first time, but no longer than this.
     pub async fn settle(&self, patience: Duration) {
         match self {

@@ -44,9 +44,15 @@ impl Token {
         &self.0
     }
 
+    /// Its SHA-256.
+    pub fn digest(&self) -> [u8; 32] {
+        let digest = digest::digest(&digest::SHA256, self.0.as_bytes());
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+
     /// Its SHA-256, in lower-case hex.
     pub fn sha256_hex(&self) -> String {
-        hex(digest::digest(&digest::SHA256, self.0.as_bytes()).as_ref())
+        hex(&self.digest())
     }
 }
 

@@ -87,7 +87,8 @@ impl Proxy {
 
     /// Lets no byte of these connections through that way; new connections are made, and stay as silent.
     pub(crate) fn hold(&self, which: Which, way: Way) {
-        self.faults.send_modify(|faults| faults.held.push((which, way)));
+        self.faults
+            .send_modify(|faults| faults.held.push((which, way)));
     }
 
     /// Lets nothing through at all.
@@ -127,7 +128,8 @@ impl Proxy {
     pub(crate) fn rewrite(&self, from: &str, to: &str) {
         assert_eq!(from.len(), to.len(), "lengths stand in the protocol");
         let pair = (from.as_bytes().to_vec(), to.as_bytes().to_vec());
-        self.faults.send_modify(|faults| faults.rewrite = Some(pair));
+        self.faults
+            .send_modify(|faults| faults.rewrite = Some(pair));
     }
 
     /// Nothing is wrong any more.
@@ -222,15 +224,15 @@ impl Pump {
             };
             let one = (which, self.way);
             let passable = |faults: &Faults| !faults.held.contains(&one);
-            let Ok(faults) = self.faults.wait_for(passable).await else {
+            if self.faults.wait_for(passable).await.is_err() {
                 return;
-            };
-            if let (Way::Back, Some((old, new))) = (self.way, &faults.rewrite) {
+            }
+            let rewrite = self.faults.borrow().rewrite.clone();
+            if let (Way::Back, Some((old, new))) = (self.way, &rewrite) {
                 while let Some(place) = find(&bytes, old) {
                     bytes[place..place + old.len()].copy_from_slice(new);
                 }
             }
-            drop(faults);
             if to.write_all(&bytes).await.is_err() {
                 return;
             }

@@ -11,6 +11,7 @@ mod meter;
 mod primitive;
 mod script;
 mod setup;
+mod source;
 mod stream;
 mod tls;
 mod together;
@@ -30,10 +31,14 @@ use tokio::time::{sleep, timeout};
 use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
+use crate::uptime::Uptime;
 
 use self::failure::failed;
 use self::link::Link;
 use self::setup::Setup;
+pub use self::source::RedisSource;
+use self::tracking::Tracking;
+pub use self::tracking::Unfit;
 use super::key::{KeyFormat, belongs};
 use super::{StoreError, now};
 
@@ -52,6 +57,7 @@ pub struct RedisStore {
     max_in_flight: u32,
     /// Nobody can take over from this server.
     alone: bool,
+    tracking: Option<Arc<Tracking>>,
 }
 
 impl RedisStore {
@@ -59,7 +65,11 @@ impl RedisStore {
     ///
     /// # Errors
     /// If the URL or `tls_ca` cannot be used.
-    pub fn connect(config: &config::Store, at_rest: config::AtRest) -> Result<Self, StoreError> {
+    fn connect(
+        config: &config::Store,
+        at_rest: config::AtRest,
+        tracking: Option<Arc<Tracking>>,
+    ) -> Result<Self, StoreError> {
         let setup = Setup::new(config).map_err(StoreError::Failed)?;
         let link = Arc::new(Link::default());
         let alone = !setup.is_cluster() && setup.sentinels().is_none();
@@ -72,18 +82,43 @@ impl RedisStore {
             deadline: config.lookup_deadline.get(),
             in_flight: AtomicU32::new(0),
             max_in_flight: config.max_in_flight,
+            tracking,
         })
     }
 
     /// See [`super::SessionStore::settle`].
     pub async fn settle(&self, patience: Duration) {
         let reachable = async {
-            while self.link.client().is_err() {
+            while self.link.client().is_err() || !self.listens() {
                 sleep(SETTLE_STEP).await;
             }
         };
         // Not there in time: look-ups say so, and the watchdog goes on trying.
         timeout(patience, reachable).await.ok();
+    }
+
+    /// Whether there is nothing to wait for any more before sessions can be kept in memory.
+    fn listens(&self) -> bool {
+        let tracking = self.tracking.as_ref();
+        tracking.is_none_or(|tracking| {
+            let changes = tracking.changes();
+            let ready = changes.hears_all() && changes.is_proven(Uptime::now());
+            ready || tracking.unfit().is_some()
+        })
+    }
+
+    /// Whether the server that is asked is the one that the sentinels call the master.
+    pub(super) fn is_master(&self) -> bool {
+        let master = self.tracking.as_ref().and_then(|all| all.master());
+        let (Some(master), Ok(client)) = (master, self.link.client()) else {
+            return true;
+        };
+        let asked = client.active_connections();
+        // A user who may not run CLIENT ID leaves fred without knowing; then the watchdog takes care.
+        asked.is_empty()
+            || asked
+                .iter()
+                .any(|server| *server.host == *master.host && server.port == master.port)
     }
 
     /// See [`super::SessionStore::is_reachable`].

@@ -1,0 +1,70 @@
+//! Who holds a token, from memory where that is known to be right.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::{Answer, Cache, Limits, MaxAge};
+use crate::changes::Changes;
+use crate::clock::now;
+use crate::config::Config;
+use crate::store::StoreError;
+use crate::token::Token;
+
+use super::{Sessions, Standing};
+
+/// The verdicts on tokens that are kept in this process.
+pub type Memory = Cache<Standing>;
+
+/// An empty memory, as large as the configuration wants it.
+pub fn memory(config: &Config, changes: Arc<Changes>) -> Arc<Memory> {
+    let cache = &config.cache;
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    let limits = Limits {
+        entries: count(cache.max_sessions),
+        misses: count(cache.max_misses),
+        misses_live: MaxAge::new(cache.misses.get()),
+    };
+    Arc::new(Cache::new(limits, changes))
+}
+
+impl Sessions {
+    /// Who holds this token, as it stood in the store no longer ago than `max_age`.
+    ///
+    /// # Errors
+    /// If nobody could tell.
+    pub async fn recall(
+        self: &Arc<Self>,
+        token: &Token,
+        max_age: MaxAge,
+    ) -> Result<Standing, StoreError> {
+        let Some(reader) = &self.reader else {
+            return self.find(token).await;
+        };
+        let ask = || {
+            let (sessions, token) = (Arc::clone(self), token.clone());
+            async move { sessions.ask(&token).await }
+        };
+        let entry = reader.find(&token.digest(), max_age, ask).await?;
+        Ok(entry.verdict().clone())
+    }
+
+    /// What the store says about this token, and what that rests on.
+    async fn ask(&self, token: &Token) -> Result<Answer<Standing>, StoreError> {
+        let changes = self.reader.as_ref().map(|reader| reader.cache().changes());
+        let changes = changes.ok_or(StoreError::Unreachable)?;
+        let keys = [self.keys.token(token)];
+        let find = self.find(token);
+        let (verdict, basis) = self.store.observe(changes, &keys, find).await?;
+        let ends_at = match &verdict {
+            Standing::Live(session) => session.expires_at,
+            Standing::Unknown | Standing::Ended(_) => None,
+        };
+        let left = |end: u64| Duration::from_millis(end.saturating_sub(now()));
+        Ok(Answer {
+            is_miss: !matches!(verdict, Standing::Live(_)),
+            lasts: ends_at.map(left),
+            verdict,
+            basis,
+        })
+    }
+}
