@@ -25,3 +25,5 @@ mod listening;
 mod meter;
 #[path = "store/primitive.rs"]
 mod primitive;
+#[path = "store/remembering.rs"]
+mod remembering;

@@ -217,6 +217,7 @@ impl From<StoreError> for Problem {
             | StoreError::Unreachable
             | StoreError::Failed(_)
             | StoreError::InUse(_)
+            | StoreError::Unproven
             | StoreError::Mismatch => {
                 tracing::warn!(%error, "an admin call could not be done");
                 unavailable(

@@ -47,8 +47,10 @@ impl MaxAge {
     pub const STRICT: Self = Self(0);
 
     /// This old, to the nanosecond.
-    pub fn new(age: Duration) -> Self {
-        Self(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+    pub const fn new(age: Duration) -> Self {
+        // More would be 584 years.
+        let nanos = age.as_secs().saturating_mul(1_000_000_000);
+        Self(nanos.saturating_add(age.subsec_nanos() as u64))
     }
 
     /// So many nanoseconds less; [`Self::STRICT`] if nothing is left.

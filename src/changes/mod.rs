@@ -223,7 +223,7 @@ impl Changes {
     /// From now on every change in these parts is heard of. What was read before is doubted.
     pub fn hear(&self, parts: impl IntoIterator<Item = usize>) {
         for part in self.these(parts) {
-            let step = |epoch: u32| Some(if epoch % 2 == 0 { epoch + 1 } else { epoch + 2 });
+            let step = |epoch: u32| Some(epoch + 1 + epoch % 2);
             part.epoch
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, step)
                 .ok();

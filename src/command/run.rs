@@ -20,7 +20,7 @@ use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::server::{Handler, Server};
-use crate::sessions;
+use crate::sessions::{self, Memory};
 use crate::store::{SessionStore, StoreSource};
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
@@ -118,13 +118,9 @@ pub async fn serve(
         .transpose()
         .context("the access log cannot be started")?
         .unzip();
-    source
-        .listen(config)
-        .context("the session store cannot be listened to")?;
-    let memory = source.changes().cloned();
     let shared = Shared {
         access,
-        memory: memory.map(|changes| sessions::memory(config, changes)),
+        memory: remember(&mut source, config)?,
         ..Shared::default()
     };
     let metrics = Arc::clone(bound.clients.metrics());
@@ -159,16 +155,8 @@ pub async fn serve(
         let (config, source, shared) = (config.clone(), source.clone(), shared.clone());
         let (cells, readiness) = (metrics.worker(worker), Arc::clone(&readiness));
         async move {
-            let store = source
-                .connect()
-                .await
-                .context("the session store cannot be used")?;
-            store.settle(STORE_PATIENCE).await;
-            if let Some(unfit) = source.unfit() {
-                anyhow::bail!("cache.max_staleness cannot be kept: {unfit}");
-            }
+            let store = Arc::new(connect(&source).await?);
             let meters = connect_meters(&config).await?;
-            let store = Arc::new(store);
             let gateway = Gateway::build(&config, Arc::clone(&store), shared, cells)
                 .map_err(|faults| anyhow::anyhow!("{}", messages(&faults)))?
                 .counting_in(meters);
@@ -222,6 +210,26 @@ impl Beside {
             outcome = outcome.and(ended.flatten());
         }
         outcome
+    }
+}
+
+/// Where sessions are kept in memory. Without word of every change there can be no such place.
+fn remember(source: &mut StoreSource, config: &Config) -> anyhow::Result<Option<Arc<Memory>>> {
+    source
+        .listen(config)
+        .context("the session store cannot be listened to")?;
+    let changes = source.changes().cloned();
+    Ok(changes.map(|changes| sessions::memory(config, changes)))
+}
+
+/// A worker's way to the sessions.
+async fn connect(source: &StoreSource) -> anyhow::Result<SessionStore> {
+    let store = source.connect().await;
+    let store = store.context("the session store cannot be used")?;
+    store.settle(STORE_PATIENCE).await;
+    match source.unfit() {
+        None => Ok(store),
+        Some(unfit) => anyhow::bail!("cache.max_staleness cannot be kept: {unfit}"),
     }
 }
 

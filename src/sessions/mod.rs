@@ -152,7 +152,7 @@ impl Sessions {
     /// The sessions in this store, as the configuration wants them. Without `[sessions]` tokens are only looked up, and
     /// whatever needs a user's record fails with [`StoreError::NoUsers`].
     pub fn new(store: Arc<SessionStore>, config: &Config, queues: Arc<Queues>) -> Self {
-        let _ = queues;
+        drop(queues);
         Self {
             store,
             keys: Keys::new(config),

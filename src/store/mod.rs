@@ -123,7 +123,7 @@ impl StoreSource {
     /// What has been heard of changes; nothing if nobody listens.
     pub fn changes(&self) -> Option<&Arc<Changes>> {
         match self {
-            Self::Embedded(_) => None,
+            Self::Embedded(store) => Some(store.changes()),
             Self::Redis(source) => source.changes(),
         }
     }

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 const KEY: &str = "login:token:a";
 
 /// A gateway's configuration with these lines in `[store]` and in `[cache]`.
-fn config(store: &str, cache: &str) -> Config {
+pub(crate) fn config(store: &str, cache: &str) -> Config {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
     let text = format!(
@@ -322,7 +322,8 @@ async fn server_that_speaks_nonsense_is_left_and_tried_again() {
     let visits = std::thread::spawn(move || {
         for answer in nonsense {
             let (mut stream, _) = fake.accept().unwrap();
-            stream.read(&mut [0; 1024]).unwrap();
+            // The beginning of what the listener says.
+            stream.read_exact(&mut [0; 16]).unwrap();
             stream.write_all(answer).unwrap();
             // Until the listener leaves.
             stream.read_to_end(&mut Vec::new()).ok();

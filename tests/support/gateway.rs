@@ -83,6 +83,7 @@ pub(crate) struct Setup {
     filter: &'static str,
     sessions: Vec<(String, Session)>,
     secrets: Vec<String>,
+    env: Vec<(&'static str, String)>,
 }
 
 /// Begins one.
@@ -97,6 +98,7 @@ pub(crate) fn gateway() -> Setup {
         filter: "info,drawbridge=trace",
         sessions: Vec::new(),
         secrets: Vec::new(),
+        env: Vec::new(),
     }
 }
 
@@ -153,6 +155,12 @@ impl Setup {
     /// A text that must not appear in any log.
     pub(crate) fn secret(mut self, text: &str) -> Self {
         self.secrets.push(text.to_owned());
+        self
+    }
+
+    /// One of its environment variables.
+    pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
         self
     }
 
@@ -239,6 +247,7 @@ impl Setup {
         let mut process = Command::new(PROGRAM)
             .args(["run", "--config"])
             .arg(&path)
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -383,8 +392,13 @@ impl Gateway {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// SIGSTOP, or SIGCONT.
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        let status = Command::new("kill").args([name, &id]).status().unwrap();
         assert!(status.success());
     }
 

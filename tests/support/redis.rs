@@ -279,6 +279,15 @@ impl Redis {
         output.status.success().then(|| text.trim_end().to_owned())
     }
 
+    /// How often it has been sent this command.
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        let info = self.cli(&["INFO", "commandstats"]);
+        let head = format!("cmdstat_{command}:calls=");
+        let line = info.lines().find_map(|line| line.strip_prefix(&head));
+        let count = line.and_then(|line| line.split(',').next());
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
     /// Every key and every string value that it holds, one after the other.
     pub(crate) fn dump(&self) -> String {
         let keys = self.cli(&["--scan"]);

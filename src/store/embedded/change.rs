@@ -37,6 +37,20 @@ pub(super) enum Change {
     Extend { key: String, end: u64 },
 }
 
+impl Change {
+    /// The key that it changes.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. }
+            | Self::PutNew { key, .. }
+            | Self::Swap { key, .. }
+            | Self::Remove { key }
+            | Self::Shorten { key, .. }
+            | Self::Extend { key, .. } => key,
+        }
+    }
+}
+
 /// What a change came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {

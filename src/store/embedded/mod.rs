@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition};
 
+use crate::changes::Changes;
 use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
@@ -42,6 +43,7 @@ pub struct EmbeddedStore(Arc<Open>);
 struct Open {
     database: Arc<Database>,
     writer: Writer,
+    changes: Arc<Changes>,
     format: RecordFormat,
     keys: KeyFormat,
     meters: Meters,
@@ -58,13 +60,22 @@ impl EmbeddedStore {
         at_rest: config::AtRest,
     ) -> Result<Self, StoreError> {
         let database = Arc::new(database(file)?);
+        let changes = Arc::new(Changes::whole());
+        // Nobody else writes to the file, so nothing can be missed.
+        changes.hear([0]);
         Ok(Self(Arc::new(Open {
-            writer: Writer::start(Arc::clone(&database))?,
+            writer: Writer::start(Arc::clone(&database), Arc::clone(&changes))?,
+            changes,
             database,
             format: RecordFormat::new(config),
             keys: KeyFormat::new(&config.key, at_rest),
             meters: Meters::default(),
         })))
+    }
+
+    /// See [`super::StoreSource::changes`].
+    pub(in crate::store) fn changes(&self) -> &Arc<Changes> {
+        &self.0.changes
     }
 
     /// See [`super::SessionStore::find`].

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::change::{Change, Outcome, Tables};
 use super::{ENDS, failed};
+use crate::changes::Changes;
 use crate::store::{StoreError, now};
 
 /// Changes that may wait. At 20 us each in a full commit they wait for 20 ms.
@@ -35,11 +36,14 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(database: Arc<Database>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        database: Arc<Database>,
+        changes: Arc<Changes>,
+    ) -> Result<Self, StoreError> {
         let (queue, waiting) = sync_channel(WAITING);
         let thread = std::thread::Builder::new()
             .name("session-file".to_owned())
-            .spawn(move || run(&database, &waiting))
+            .spawn(move || run(&database, &changes, &waiting))
             .map_err(|error| StoreError::Failed(format!("no thread for the writer: {error}")))?;
         Ok(Self {
             queue: Some(queue),
@@ -75,11 +79,11 @@ impl Drop for Writer {
     }
 }
 
-fn run(database: &Database, waiting: &Receiver<Write>) {
+fn run(database: &Database, changes: &Changes, waiting: &Receiver<Write>) {
     let mut next_sweep = Instant::now();
     loop {
         match waiting.recv_timeout(next_sweep.saturating_duration_since(Instant::now())) {
-            Ok(first) => commit(database, first, waiting),
+            Ok(first) => commit(database, changes, first, waiting),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
@@ -98,11 +102,16 @@ fn run(database: &Database, waiting: &Receiver<Write>) {
 }
 
 /// Writes this change and those that wait behind it, then answers all of them.
-fn commit(database: &Database, first: Write, waiting: &Receiver<Write>) {
+fn commit(database: &Database, changes: &Changes, first: Write, waiting: &Receiver<Write>) {
     let batch: Vec<Write> = std::iter::once(first)
         .chain(waiting.try_iter().take(COMMIT - 1))
         .collect();
-    match apply(database, &batch) {
+    let applied = apply(database, &batch);
+    // Before anybody is told: whoever knows of a change finds nothing older in memory.
+    for write in &batch {
+        changes.change(write.change.key().as_bytes());
+    }
+    match applied {
         Ok(outcomes) => {
             for (write, outcome) in batch.into_iter().zip(outcomes) {
                 // Whoever asked may have gone away; the change stands all the same.

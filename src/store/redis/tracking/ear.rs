@@ -85,7 +85,7 @@ impl Ear {
         let greeting = timeout(PATIENCE, self.greet(&mut wire));
         let (questions, history) = greeting.await.map_err(|_| Broken::Silent)??;
         let _listening = Listening(self);
-        let goes_on = self.nodes.hear(&self.address, history);
+        let goes_on = self.nodes.hear(&self.address, &history);
         *heard = true;
         tracing::debug!(address = %self.address, goes_on, "changes in the session store are heard of");
         loop {

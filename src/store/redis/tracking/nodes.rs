@@ -70,11 +70,11 @@ impl Nodes {
     }
 
     /// Every change of this server's keys is heard of from now on. Says whether it goes on where it was.
-    pub(super) fn hear(&self, node: &Address, history: History) -> bool {
+    pub(super) fn hear(&self, node: &Address, history: &History) -> bool {
         let mut state = self.state.lock();
         let parts = state.parts(node);
         let known = state.histories.insert(node.clone(), history.clone());
-        let goes_on = known.is_none_or(|known| known == history);
+        let goes_on = known.is_none_or(|known| known == *history);
         if !goes_on {
             self.changes.empty(parts.iter().copied());
         }
@@ -137,8 +137,8 @@ mod tests {
         let changes = Arc::new(Changes::new(2, by_first));
         let nodes = Nodes::new(Arc::clone(&changes));
         nodes.assign(vec![Some(node(1)), Some(node(2))]);
-        nodes.hear(&node(1), history("x"));
-        nodes.hear(&node(2), history("y"));
+        nodes.hear(&node(1), &history("x"));
+        nodes.hear(&node(2), &history("y"));
         (changes, nodes)
     }
 
@@ -192,10 +192,10 @@ mod tests {
         let early = changes.basis([b"a".as_slice()]);
 
         nodes.lose(&node(1));
-        assert!(nodes.hear(&node(1), history("x")));
+        assert!(nodes.hear(&node(1), &history("x")));
         assert_eq!(changes.judge(&early, Uptime::now()), Worth::Doubted);
         nodes.lose(&node(1));
-        assert!(!nodes.hear(&node(1), history("z")));
+        assert!(!nodes.hear(&node(1), &history("z")));
 
         assert_eq!(changes.judge(&early, Uptime::now()), Worth::Void);
     }

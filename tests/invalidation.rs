@@ -1,0 +1,12 @@
+//! A session that was ended is ended at every gateway: at once if all is well, within the bound if not.
+
+mod support;
+
+#[path = "invalidation/bench.rs"]
+mod bench;
+#[path = "invalidation/groups.rs"]
+mod groups;
+#[path = "invalidation/safeguards.rs"]
+mod safeguards;
+#[path = "invalidation/single.rs"]
+mod single;
