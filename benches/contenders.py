@@ -121,6 +121,18 @@ def start_drawbridge(around, name, more=""):
         prefix = "/public"
         auth = "public"
         upstream = "service"
+
+        [[routes]]
+        prefix = "/local"
+        require.all = ["orders:read"]
+        upstream = "service"
+        limits = [{{ by = "client", rate = "1000000/s" }}, {{ by = "user", rate = "1000000/s" }}]
+
+        [[routes]]
+        prefix = "/shared"
+        require.all = ["orders:read"]
+        upstream = "service"
+        limits = [{{ by = "user", rate = "1000000/s", scope = "shared", on_error = "deny" }}]
         {more}
         """)
     process = stage.start(name, [around.drawbridge, "run", "--config", config], stage.gateway_cores)
@@ -149,6 +161,8 @@ CONTENDERS = {
     "drawbridge-public": Contender("drawbridge, public route", start_drawbridge, "/public", False),
     "nginx-fresh": Contender("nginx, plain proxy, new connection each", start_nginx_plain, "/", False, fresh=True),
     "drawbridge-fresh": Contender("drawbridge, required route, new connection each", start_drawbridge, "/", True, fresh=True),
+    "drawbridge-local": Contender("drawbridge, required, two local limits", start_drawbridge, "/local", True),
+    "drawbridge-shared": Contender("drawbridge, required, one shared limit", start_drawbridge, "/shared", True),
 }
 
 # Numerator, denominator, and the most the ratio may be (None: for information).
@@ -156,6 +170,8 @@ RATIOS = [
     ("drawbridge-auth", "nginx-lua", 0.85),
     ("drawbridge-public", "nginx-plain", 1.0),
     ("drawbridge-auth", "nginx-plain", None),
+    ("drawbridge-local", "drawbridge-auth", None),
+    ("drawbridge-shared", "drawbridge-auth", None),
     ("nginx-lua", "nginx-plain", None),
     ("drawbridge-fresh", "nginx-fresh", 0.7),
 ]

@@ -81,10 +81,10 @@ pub(super) async fn run(setup: Setup, link: Arc<Link>) {
             continue;
         }
         link.close();
-        tracing::warn!(%place, reason = lost.reason(), "the session store is out of reach");
+        tracing::warn!(%place, reason = lost.reason(), "Redis is out of reach");
         drop(connection);
         connection = reconnect(&setup).await;
-        tracing::info!(%place, "the session store is back");
+        tracing::info!(%place, "Redis is back");
     }
 }
 
@@ -94,9 +94,9 @@ async fn connect(setup: &Setup, place: &str) -> Connection {
         Ok(connection) => connection,
         Err(error) => {
             let reason = error.as_ref().map_or("no answer", reason);
-            tracing::warn!(%place, reason, "the session store is out of reach");
+            tracing::warn!(%place, reason, "Redis is out of reach");
             let connection = reconnect(setup).await;
-            tracing::info!(%place, "the session store is there");
+            tracing::info!(%place, "Redis is there");
             connection
         }
     }
