@@ -57,10 +57,12 @@ impl SessionStore {
         new: Option<&[u8]>,
         ends_at: Option<u64>,
     ) -> Result<Swapped, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.swap(key, expected, new, ends_at).await,
             Self::Redis(store) => store.swap(key, expected, new, ends_at).await,
-        }
+        };
+        self.note(key);
+        done
     }
 
     /// Puts a value there, whatever was there before.
@@ -77,6 +79,7 @@ impl SessionStore {
             Self::Embedded(store) => store.put(key, bytes, ends_at, false).await,
             Self::Redis(store) => store.put(key, bytes, ends_at, false).await,
         };
+        self.note(key);
         put.map(|_| ())
     }
 
@@ -90,10 +93,12 @@ impl SessionStore {
         bytes: &[u8],
         ends_at: Option<u64>,
     ) -> Result<bool, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.put(key, bytes, ends_at, true).await,
             Self::Redis(store) => store.put(key, bytes, ends_at, true).await,
-        }
+        };
+        self.note(key);
+        done
     }
 
     /// Takes the value out; of several who ask at once only one gets it.
@@ -101,10 +106,12 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows; it may be gone.
     pub async fn take(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.take(key).await,
             Self::Redis(store) => store.take(key).await,
-        }
+        };
+        self.note(key);
+        done
     }
 
     /// Makes the value end at `ends_at` (Unix milliseconds) if it would end later or never; says whether it did. Makes
@@ -113,10 +120,12 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows.
     pub async fn shorten(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.shorten(key, ends_at).await,
             Self::Redis(store) => store.shorten(key, ends_at).await,
-        }
+        };
+        self.note(key);
+        done
     }
 
     /// Makes the value end at `ends_at` (Unix milliseconds) if it would end earlier; says whether it did. Makes no key,
@@ -125,10 +134,12 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows.
     pub async fn extend(&self, key: &Key, ends_at: u64) -> Result<bool, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.extend(key, ends_at).await,
             Self::Redis(store) => store.extend(key, ends_at).await,
-        }
+        };
+        self.note(key);
+        done
     }
 
     /// Takes the value away; says whether there was one.
@@ -136,9 +147,19 @@ impl SessionStore {
     /// # Errors
     /// If nobody knows.
     pub async fn discard(&self, key: &Key) -> Result<bool, StoreError> {
-        match self {
+        let done = match self {
             Self::Embedded(store) => store.take(key).await.map(|before| before.is_some()),
             Self::Redis(store) => store.discard(key).await,
+        };
+        self.note(key);
+        done
+    }
+
+    /// Whoever is told of a change of ours finds nothing older in this process's memory, even if nobody tells us of it.
+    /// Also if it failed: then it may have been done all the same.
+    fn note(&self, key: &Key) {
+        if let Self::Redis(store) = self {
+            store.note(key);
         }
     }
 

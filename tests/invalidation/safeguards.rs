@@ -8,7 +8,7 @@ use crate::support::proxy::{Way, Which};
 use crate::support::{Call, Gateway, Setup};
 
 /// The rule is in force, or taken away.
-fn without(setup: Setup, rule: Option<&str>) -> Setup {
+pub(crate) fn without(setup: Setup, rule: Option<&str>) -> Setup {
     match rule {
         None => setup,
         Some(rule) => setup.env("DRAWBRIDGE_SAFEGUARDS_OFF", rule),

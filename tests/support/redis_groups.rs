@@ -16,7 +16,13 @@ impl Sentinel {
     /// Starts all five and waits until the sentinels know each other and the replica.
     pub(crate) async fn start() -> Self {
         let master = Redis::start().await;
-        let port = master.port().to_string();
+        let port = master.port();
+        Self::around(master, port).await
+    }
+
+    /// The same around this master, which the replica and the sentinels reach at this port.
+    pub(crate) async fn around(master: Redis, port: u16) -> Self {
+        let port = port.to_string();
         let replica = Settings::default().with("replicaof", &format!("127.0.0.1 {port}"));
         let replica = replica.start().await;
         eventually("the replica follows", START, || {
@@ -58,6 +64,11 @@ impl Sentinel {
             .map(|port| format!("&node=127.0.0.1:{port}"))
             .collect();
         format!("redis-sentinel://127.0.0.1:{first}?sentinelServiceName=main{others}")
+    }
+
+    /// The ports of the sentinels.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.sentinels.iter().map(Redis::port).collect()
     }
 
     /// The port of whoever the sentinels take for the master.

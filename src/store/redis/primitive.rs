@@ -73,6 +73,13 @@ impl RedisStore {
         self.trusted(found)
     }
 
+    /// This key has been changed by this process.
+    pub(in crate::store) fn note(&self, key: &Key) {
+        if let Some(tracking) = &self.tracking {
+            tracking.changes().change(key.as_str().as_bytes());
+        }
+    }
+
     pub(in crate::store) async fn swap(
         &self,
         key: &Key,
