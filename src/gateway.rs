@@ -24,7 +24,7 @@ use crate::access::AccessLog;
 use crate::body::{Body, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
-use crate::head::Head;
+use crate::head::{self, Head, HeadLimits};
 use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin, Outbound};
 use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
@@ -56,7 +56,7 @@ pub struct Gateway {
     forwarded: ForwardedPlan,
     shared: Shared,
     ids: RequestIds,
-    max_uri: usize,
+    head: HeadLimits,
     cells: Cells,
 }
 
@@ -128,7 +128,7 @@ impl Gateway {
             forwarded: ForwardedPlan::new(&config.forwarded),
             shared,
             ids: RequestIds::default(),
-            max_uri: config.limits.max_uri.as_usize(),
+            head: HeadLimits::new(&config.limits),
         }
     }
 
@@ -191,7 +191,7 @@ impl Gateway {
         caller: Caller<'_>,
         record: &mut Record<'a>,
     ) -> Result<Response<Body>, Refusal> {
-        let head = Head::check(&parts, self.max_uri)?;
+        let head = Head::check(&parts, &self.head)?;
         record.note(|line| line.head(&head, &parts));
         let route = self.enter(&parts, &head, caller.peer)?;
         record.route = self.cells.route(route);
@@ -213,6 +213,7 @@ impl Gateway {
         }
         self.take(&route.limits.inside, &who, &mut told).await?;
         let upgrade = client_upgrade(route, &mut parts, caller.peer)?;
+        head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
             body,
             route.max_body,

@@ -2,15 +2,20 @@
 //!
 //! # Threat model
 //! A request that two programs can read in two ways is how rules are walked round: the gateway judges one path and the
-//! upstream serves another. So what is ambiguous is refused, not repaired. What hyper has already settled (framing, the
-//! characters of names and values) is not repeated here. The sources of each rule: RFC 9110, 9112, 9113, 3986, and the
+//! upstream serves another. So what is ambiguous is refused, not repaired. What the reading of the bytes has already
+//! settled (framing, the characters of names and values) is not repeated here. The sources of each rule: RFC 9110, 9112, 9113, 3986, and the
 //! cases in which nginx or HAProxy refuse what hyper accepts.
+
+mod path;
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Version};
+
+pub use self::path::canonical_path;
+use crate::config::Limits;
 
 /// What a request head says, in the one form.
 #[derive(Debug, Clone)]
@@ -53,6 +58,9 @@ pub enum HeadError {
     /// A length that is not one number, sent once. 400.
     #[error("Content-Length must be one number, sent once")]
     Length,
+    /// A header value that begins or ends with a blank (HTTP/2 only: there it is part of the value). 400.
+    #[error("a header value must not begin or end with a blank")]
+    Blank,
     /// More header lines than `limits.max_headers`, or one longer than `limits.max_header`. 431.
     #[error(
         "the head has more or longer lines than limits.max_headers and limits.max_header allow"
@@ -86,20 +94,34 @@ pub struct HeadLimits {
     pub count: usize,
 }
 
+impl HeadLimits {
+    /// Those of this configuration.
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            uri: limits.max_uri.as_usize(),
+            line: limits.max_header.as_usize(),
+            count: limits.max_headers.into(),
+        }
+    }
+}
+
 impl Head {
     /// Checks a head and brings it to the one form.
     ///
     /// # Errors
     /// The first [`HeadError`] found.
-    pub fn check(parts: &Parts, max_uri: usize) -> Result<Self, HeadError> {
+    pub fn check(parts: &Parts, limits: &HeadLimits) -> Result<Self, HeadError> {
         if parts.method == Method::CONNECT || parts.method == Method::TRACE {
             return Err(HeadError::Method);
+        }
+        if parts.version == Version::HTTP_2 {
+            check_lines(&parts.headers, limits)?;
         }
         let target = parts
             .uri
             .path_and_query()
             .map_or("", |target| target.as_str());
-        if target.len() > max_uri {
+        if target.len() > limits.uri {
             return Err(HeadError::TargetTooLong);
         }
         let (authority, host) = host(parts)?;
@@ -225,82 +247,40 @@ fn check_framing(parts: &Parts) -> Result<(), HeadError> {
             return Err(HeadError::TransferCoding);
         }
     }
-    match headers.get(EXPECT) {
-        Some(expectation) if !expectation.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
-            Err(HeadError::Expectation)
-        }
-        Some(_) | None => Ok(()),
+    let expected = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if !headers.get_all(EXPECT).iter().all(expected) {
+        return Err(HeadError::Expectation);
     }
+    Ok(())
 }
 
-/// The one form of a path: escapes of unreserved characters (RFC 3986 section 2.3) are decoded, the others are kept in
-/// capitals. Borrowed where nothing had to change.
-///
-/// # Errors
-/// [`HeadError::Target`] and [`HeadError::Path`].
-pub fn canonical_path(path: &str) -> Result<Cow<'_, str>, HeadError> {
-    if !path.starts_with('/') {
-        return Err(HeadError::Target);
-    }
-    let plain = |byte: u8| (0x21..0x7f).contains(&byte) && !b"\\;#?".contains(&byte);
-    if !path.bytes().all(plain) {
-        return Err(HeadError::Path);
-    }
-    let canonical = if path.contains('%') {
-        Cow::Owned(decode(path)?)
-    } else {
-        Cow::Borrowed(path)
+/// Writes `Content-Length` anew where it has zeros in front: to some that is an octal number.
+pub fn canonical_length(headers: &mut HeaderMap) {
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    let Some(length @ [b'0', _, ..]) = length else {
+        return;
     };
-    let mut segments = canonical
-        .strip_prefix('/')
-        .unwrap_or_default()
-        .split('/')
-        .peekable();
-    while let Some(segment) = segments.next() {
-        let empty_inside = segment.is_empty() && segments.peek().is_some();
-        if empty_inside || segment == "." || segment == ".." {
-            return Err(HeadError::Path);
-        }
+    let length = std::str::from_utf8(length).unwrap_or_default();
+    if let Ok(length) = length.parse::<u64>() {
+        headers.insert(CONTENT_LENGTH, length.into());
     }
-    Ok(match canonical {
-        Cow::Owned(decoded) if decoded == path => Cow::Borrowed(path),
-        Cow::Owned(changed) => Cow::Owned(changed),
-        Cow::Borrowed(same) => Cow::Borrowed(same),
-    })
 }
 
-fn decode(path: &str) -> Result<String, HeadError> {
-    let mut out = String::with_capacity(path.len());
-    let mut bytes = path.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(char::from(byte));
-            continue;
+/// What is seen to where heads are lines. A browser sends each cookie as a field of its own (RFC 9113 section 8.2.3), so
+/// these do not count.
+fn check_lines(headers: &HeaderMap, limits: &HeadLimits) -> Result<(), HeadError> {
+    let mut count = 0;
+    for (name, value) in headers {
+        let value = value.as_bytes();
+        if let [b' ' | b'\t', ..] | [.., b' ' | b'\t'] = value {
+            return Err(HeadError::Blank);
         }
-        let hex = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-        let (Some(high), Some(low)) = (hex(bytes.next()), hex(bytes.next())) else {
-            return Err(HeadError::Path);
-        };
-        let code = u8::try_from(high * 16 + low).expect("two hex digits are one byte");
-        if code < 0x20 || code == 0x7f || code == b'/' || code == b'\\' {
-            return Err(HeadError::Path);
-        }
-        if code.is_ascii_alphanumeric() || b"-._~".contains(&code) {
-            out.push(char::from(code));
-        } else {
-            out.push('%');
-            out.extend(
-                [high, low]
-                    .into_iter()
-                    .filter_map(|digit| char::from_digit(digit, 16))
-                    .map(|c| c.to_ascii_uppercase()),
-            );
+        count += usize::from(name != COOKIE);
+        if count > limits.count || name.as_str().len() + value.len() > limits.line {
+            return Err(HeadError::TooLarge);
         }
     }
-    // Overlong forms of `/` and `.` are not UTF-8; a decoder further back that is lax about it must not see them.
-    let whole: Vec<u8> = percent_encoding::percent_decode_str(&out).collect();
-    std::str::from_utf8(&whole).map_err(|_| HeadError::Path)?;
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]

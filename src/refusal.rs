@@ -6,6 +6,8 @@
 
 mod form;
 
+mod head;
+
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -110,7 +112,7 @@ impl Refusal {
     fn answer(&self) -> Answer {
         use StatusCode as S;
         match self {
-            Self::Head(error) => head(*error),
+            Self::Head(error) => head::answer_to(*error),
             Self::Misdirected => answer(
                 S::MISDIRECTED_REQUEST,
                 "misdirected_request",
@@ -220,11 +222,15 @@ impl Refusal {
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_OUTAGE.into());
             }
-            // Whatever follows on this connection may be the rest of something that was never understood.
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
-                headers.insert(CONNECTION, HeaderValue::from_static("close"));
-            }
             _ => {}
+        }
+        // Whatever follows on this connection may be the rest of something that was never understood.
+        let lost = matches!(
+            answer.status,
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE
+        );
+        if lost || matches!(self, Self::Head(_)) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
             Self::Route(RouteError::Method { allow }) => {
@@ -263,72 +269,6 @@ impl Refusal {
             | Self::Body(_)
             | Self::Upstream(_) => {}
         }
-    }
-}
-
-fn head(error: HeadError) -> Answer {
-    use StatusCode as S;
-    match error {
-        HeadError::Method => answer(
-            S::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            "CONNECT and TRACE are never let in.",
-        ),
-        HeadError::Host => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "The request must name exactly one valid host.",
-        ),
-        HeadError::Target => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "The request target must be a path that starts with a slash.",
-        ),
-        HeadError::Path => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "The path can be read in more than one way.",
-        ),
-        HeadError::Line => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "Every line of the head must end with CR LF, and none may be folded.",
-        ),
-        HeadError::Length => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "Content-Length must be one number, sent once.",
-        ),
-        HeadError::TooLarge => answer(
-            S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "head_too_large",
-            "The request head is too large.",
-        ),
-        HeadError::Version => answer(
-            S::HTTP_VERSION_NOT_SUPPORTED,
-            "version_not_supported",
-            "The version must be HTTP/1.0 or HTTP/1.1.",
-        ),
-        HeadError::Late => answer(
-            S::REQUEST_TIMEOUT,
-            "request_timeout",
-            "The request did not come to its end in time.",
-        ),
-        HeadError::TargetTooLong => answer(
-            S::URI_TOO_LONG,
-            "uri_too_long",
-            "The request target is too long.",
-        ),
-        HeadError::TransferCoding => answer(
-            S::BAD_REQUEST,
-            "bad_request",
-            "The only transfer coding is chunked, once, without Content-Length.",
-        ),
-        HeadError::Expectation => answer(
-            S::EXPECTATION_FAILED,
-            "expectation_failed",
-            "The only expectation is 100-continue.",
-        ),
     }
 }
 

@@ -293,7 +293,7 @@ async fn what_cannot_be_a_token_is_401_and_the_store_is_not_asked() {
             .count()
     };
     let long = "a".repeat(513);
-    let huge = "a".repeat(10_000);
+    let huge = "a".repeat(8_000);
 
     for token in [
         "", " ", "a b", "a\"b", "a;b", "a*", "{a}", "a:b", "a%20b", "\u{e9}", "a,b", &long, &huge,

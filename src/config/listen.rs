@@ -7,8 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::limit::RateLimit;
-use super::value::{Duration, RedisUrl, Size};
+use super::value::Duration;
 
 /// The process as a whole.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -111,52 +110,6 @@ pub enum ClientAuth {
     Optional,
     /// The handshake fails without one.
     Required,
-}
-
-/// Bounds on clients.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// TLS handshake, from accept to finished.
-    pub handshake_timeout: Duration,
-    /// From the first byte (or from the end of the last answer) to the end of the request head; closes idle connections too.
-    pub header_timeout: Duration,
-    /// The whole request head; 431 beyond it. At least 8 KiB.
-    pub max_head: Size,
-    /// The request target; 414 beyond it.
-    pub max_uri: Size,
-    /// Client connections per worker; one more waits in the system's accept queue.
-    pub max_connections: u32,
-    /// Requests under way on one HTTP/2 connection.
-    pub max_streams: u32,
-    /// Rate limits of every route that has none of its own. Each counts the requests of all these routes together.
-    #[schemars(with = "Vec<RateLimit>")]
-    pub rates: Vec<Spanned<RateLimit>>,
-    /// Redis for shared rate limits; the store's if absent. Counters are written with every request and are no loss.
-    #[schemars(with = "Option<RedisUrl>")]
-    pub redis: Option<Spanned<RedisUrl>>,
-    /// PEM file with the authorities that may sign that server's certificate; the system's if absent.
-    #[schemars(with = "Option<PathBuf>")]
-    pub redis_ca: Option<Spanned<PathBuf>>,
-    /// A shared limit that has no answer by then does what its `on_error` says.
-    pub redis_deadline: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            handshake_timeout: Duration::from_secs(5),
-            header_timeout: Duration::from_secs(60),
-            max_head: Size::kib(32),
-            max_uri: Size::kib(8),
-            max_connections: 16_384,
-            max_streams: 100,
-            rates: Vec::new(),
-            redis: None,
-            redis_ca: None,
-            redis_deadline: Duration::from_millis(100),
-        }
-    }
 }
 
 /// Logging, to standard error.

@@ -5,6 +5,7 @@
 //! about, so it remembers where in the file it stands.
 
 mod admin;
+mod bounds;
 mod cache;
 pub mod check;
 mod document;
@@ -32,13 +33,13 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
+pub use self::bounds::Limits;
 pub use self::cache::Cache;
 pub use self::expand::Surroundings;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
-    Alpn, Certificate, ClientAuth, Limits, Listener, ListenerTls, Log, LogFormat, Server,
-    TlsVersion,
+    Alpn, Certificate, ClientAuth, Listener, ListenerTls, Log, LogFormat, Server, TlsVersion,
 };
 pub use self::login::{Csrf, Login, LoginAnswer, LoginCookie, LoginHeaders, LogoutSign, SameSite};
 pub use self::metrics::Metrics;

@@ -72,7 +72,7 @@ impl Gateway {
         peer: &Peer,
         told: &mut Explanation,
     ) -> Result<(), Refusal> {
-        let head = Head::check(&parts, self.max_uri)?;
+        let head = Head::check(&parts, &self.head)?;
         told.line(
             "request",
             format_args!("{} {}{}", parts.method, head.host(), head.path(&parts)),

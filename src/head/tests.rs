@@ -3,7 +3,12 @@ use http::Request;
 use super::*;
 
 fn check(request: http::request::Builder) -> Result<Head, HeadError> {
-    Head::check(&request.body(()).unwrap().into_parts().0, 8192)
+    let limits = HeadLimits {
+        uri: 8192,
+        line: 64,
+        count: 4,
+    };
+    Head::check(&request.body(()).unwrap().into_parts().0, &limits)
 }
 
 #[test]
@@ -33,6 +38,9 @@ fn a_path_has_one_form() {
         ("/a/.%2E/b", Err(HeadError::Path)),
         ("/a/..;/b", Err(HeadError::Path)),
         ("/a;x=1", Err(HeadError::Path)),
+        ("/a/..%3b/b", Err(HeadError::Path)),
+        ("/a/%2e%3Bx=1", Err(HeadError::Path)),
+        ("/a/..%3fb", Ok("/a/..%3Fb")),
         ("/a%2fb", Err(HeadError::Path)),
         ("/a%5cb", Err(HeadError::Path)),
         ("/a\\b", Err(HeadError::Path)),
@@ -159,6 +167,10 @@ fn odd_methods_framings_and_expectations_are_refused() {
         (post().header(EXPECT, "100-Continue"), None),
         (post().header(EXPECT, "tea"), Some(HeadError::Expectation)),
         (
+            post().header(EXPECT, "100-continue").header(EXPECT, "tea"),
+            Some(HeadError::Expectation),
+        ),
+        (
             Request::get(format!("/{}", "a".repeat(8192))).header(HOST, "a"),
             Some(HeadError::TargetTooLong),
         ),
@@ -169,6 +181,27 @@ fn odd_methods_framings_and_expectations_are_refused() {
                 .header(HOST, "a"),
             Some(HeadError::Target),
         ),
+    ];
+
+    for (number, (request, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(check(request).err(), expected, "case {number}");
+    }
+}
+
+#[test]
+fn over_http2_lines_are_bounded_and_have_no_blanks_around_values() {
+    let get = || Request::get("https://a/x").version(Version::HTTP_2);
+    let cookies = (0..50).fold(get(), |request, _| request.header(COOKIE, "a=b"));
+    let many = (0..5).fold(get(), |request, _| request.header("x", "1"));
+    let cases = [
+        (get().header("x", "a b"), None),
+        (get().header("x", ""), None),
+        (get().header("x", " a"), Some(HeadError::Blank)),
+        (get().header("x", "a\t"), Some(HeadError::Blank)),
+        (get().header("x", "y".repeat(63)), None),
+        (get().header("x", "y".repeat(64)), Some(HeadError::TooLarge)),
+        (cookies, None),
+        (many, Some(HeadError::TooLarge)),
     ];
 
     for (number, (request, expected)) in cases.into_iter().enumerate() {

@@ -59,15 +59,11 @@ impl Speech {
     pub(super) fn new(limits: &Limits) -> Self {
         let max_head = limits.max_head.as_usize().max(MIN_BUFFER);
         let http1 = http1::Rules {
-            limits: HeadLimits {
-                uri: limits.max_uri.as_usize(),
-                line: max_head,
-                count: 100,
-            },
+            limits: HeadLimits::new(limits),
             max_head,
-            first: limits.header_timeout.get(),
+            first: limits.first_byte_timeout.get(),
             head: limits.header_timeout.get(),
-            idle: limits.header_timeout.get(),
+            idle: limits.idle_timeout.get(),
             write: WRITE_TIMEOUT,
         };
         let mut h2 = http2::Builder::new(TokioExecutor::new());

@@ -151,21 +151,39 @@ async fn a_request_that_outlasts_the_drain_is_cut() {
 }
 
 #[tokio::test]
-async fn a_client_that_is_silent_or_slow_is_closed_at_the_header_deadline() {
-    let rest = "limits.header_timeout = \"200ms\"";
-    let server = Running::start(&config(PLAIN, rest));
-
-    for sent in ["", "GET / HT", "GET / HTTP/1.1\r\nhost: a\r\n\r\n"] {
+async fn a_client_that_is_silent_or_slow_is_closed_at_its_deadline() {
+    for (limit, sent, answer) in [
+        ("first_byte_timeout", "", ""),
+        ("header_timeout", "GET / HT", "HTTP/1.1 408"),
+        (
+            "header_timeout",
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET / HT",
+            "HTTP/1.1 200",
+        ),
+        (
+            "idle_timeout",
+            "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "HTTP/1.1 200",
+        ),
+    ] {
+        let rest = format!("limits.{limit} = \"200ms\"");
+        let server = Running::start(&config(PLAIN, &rest));
         let mut client = server.connect().await;
         client.write_all(sent.as_bytes()).await.unwrap();
-        assert!(until_closed(&mut client).await.is_some(), "{sent:?}");
+
+        let told = until_closed(&mut client).await;
+
+        assert!(
+            told.as_ref().is_some_and(|told| told.starts_with(answer)),
+            "{limit}: {told:?}"
+        );
+        server.stop().await.unwrap();
     }
-    server.stop().await.unwrap();
 }
 
 #[tokio::test]
-async fn the_deadline_of_a_request_head_starts_anew_with_every_request() {
-    let rest = "limits.header_timeout = \"400ms\"";
+async fn the_deadlines_start_anew_with_every_request() {
+    let rest = "limits = { first_byte_timeout = \"400ms\", header_timeout = \"400ms\", idle_timeout = \"400ms\" }";
     let server = Running::start(&config(PLAIN, rest));
     let mut client = server.connect().await;
 

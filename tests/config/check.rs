@@ -165,6 +165,22 @@ fn bounds() {
         ),
         (
             "",
+            "[limits]\nfirst_byte_timeout = \"0s\"\nidle_timeout = \"0s\"",
+            &[
+                "error 12:22 `first_byte_timeout` is zero",
+                "error 13:16 `idle_timeout` is zero",
+            ],
+        ),
+        (
+            "",
+            "[limits]\nmax_headers = 0\nmax_header = \"0B\"",
+            &[
+                "error 12:15 `max_headers` is zero",
+                "error 13:14 `max_header` is zero",
+            ],
+        ),
+        (
+            "",
             "[limits]\nmax_uri = \"0B\"",
             &["error 12:11 `max_uri` is zero"],
         ),

@@ -18,7 +18,7 @@ pub(crate) mod upstream;
 pub(crate) use self::certs::Authority;
 pub(crate) use self::client::{Call, Connection, Reply};
 pub(crate) use self::gateway::{Gateway, Setup, gateway, record, user};
-pub(crate) use self::raw::Raw;
+pub(crate) use self::raw::{Raw, RawReply};
 pub(crate) use self::redis::Redis;
 pub(crate) use self::upstream::{Answer, Held, Seen, Upstream, upstream, upstream_that};
 

@@ -20,6 +20,26 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
             "no request would ever arrive",
         ),
         (
+            limits.first_byte_timeout.get().is_zero(),
+            "limits.first_byte_timeout",
+            "no request would ever arrive",
+        ),
+        (
+            limits.idle_timeout.get().is_zero(),
+            "limits.idle_timeout",
+            "no connection would be used twice",
+        ),
+        (
+            limits.max_headers == 0,
+            "limits.max_headers",
+            "every request would be refused",
+        ),
+        (
+            limits.max_header.get() == 0,
+            "limits.max_header",
+            "every request would be refused",
+        ),
+        (
             limits.max_uri.get() == 0,
             "limits.max_uri",
             "every request would be refused",

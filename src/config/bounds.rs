@@ -1,0 +1,69 @@
+//! Bounds on clients. Each has a default, so that a gateway may stand on the internet as it is.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::limit::RateLimit;
+use super::value::{Duration, RedisUrl, Size};
+
+/// Bounds on clients.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// TLS handshake, from accept to finished.
+    pub handshake_timeout: Duration,
+    /// From accept (with TLS: from the end of the handshake) to the first byte of the first request.
+    pub first_byte_timeout: Duration,
+    /// From the first byte of a request head to its end. 408, then the connection is closed.
+    pub header_timeout: Duration,
+    /// From the end of an answer to the next request on the same connection, which is closed then. Longer than that of
+    /// a load balancer in front, so that it is never we who close first.
+    pub idle_timeout: Duration,
+    /// The whole request head; 431 beyond it. At least 8 KiB.
+    pub max_head: Size,
+    /// Headers of one request, over HTTP/2 without its cookies; 431 beyond it.
+    pub max_headers: u16,
+    /// One header, name and value; 431 beyond it.
+    pub max_header: Size,
+    /// The request target; 414 beyond it.
+    pub max_uri: Size,
+    /// Client connections per worker; one more waits in the system's accept queue.
+    pub max_connections: u32,
+    /// Requests under way on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Rate limits of every route that has none of its own. Each counts the requests of all these routes together.
+    #[schemars(with = "Vec<RateLimit>")]
+    pub rates: Vec<Spanned<RateLimit>>,
+    /// Redis for shared rate limits; the store's if absent. Counters are written with every request and are no loss.
+    #[schemars(with = "Option<RedisUrl>")]
+    pub redis: Option<Spanned<RedisUrl>>,
+    /// PEM file with the authorities that may sign that server's certificate; the system's if absent.
+    #[schemars(with = "Option<PathBuf>")]
+    pub redis_ca: Option<Spanned<PathBuf>>,
+    /// A shared limit that has no answer by then does what its `on_error` says.
+    pub redis_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            max_head: Size::kib(32),
+            max_headers: 100,
+            max_header: Size::kib(8),
+            max_uri: Size::kib(8),
+            max_connections: 16_384,
+            max_streams: 100,
+            rates: Vec::new(),
+            redis: None,
+            redis_ca: None,
+            redis_deadline: Duration::from_millis(100),
+        }
+    }
+}
