@@ -97,6 +97,7 @@ def start_drawbridge(around, name, more=""):
     config = stage.dir / f"{name}.toml"
     config.write_text(f"""
         [server]
+        drain_delay = "0s"
         workers = 1
 
         [[listeners]]

@@ -16,6 +16,8 @@ use drawbridge::command::{
     Verdict, admin_key, check, demo, explain, role, run, schema, session, user,
 };
 use drawbridge::config::{Config, LogFormat};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 /// A reverse-proxy auth gateway whose tokens can be taken back at once.
@@ -126,30 +128,36 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
             .context("cannot write the schema"),
         Command::AdminKey(order) => admin_key::run(&order, &mut out).map(|()| Verdict::Done),
         Command::Session(order) => {
-            start_log("error", LogFormat::Text)?;
+            drop(start_log("error", LogFormat::Text)?);
             block_on(session::run(order, &mut out, &mut err))
         }
         Command::User(order) => {
-            start_log("error", LogFormat::Text)?;
+            drop(start_log("error", LogFormat::Text)?);
             block_on(user::run(order, &mut out, &mut err))
         }
         Command::Role(order) => {
-            start_log("error", LogFormat::Text)?;
+            drop(start_log("error", LogFormat::Text)?);
             block_on(role::run(order, &mut out, &mut err))
         }
         Command::Run(file) => {
             let Some(config) = read(&file)? else {
                 return Ok(Verdict::No);
             };
-            start_log(&config.log.filter, config.log.format)?;
-            block_on(run::run(&config, stop_signal()?))?;
+            let set_filter = start_log(&config.log.filter, config.log.format)?;
+            let control = run::Control {
+                file: Some(file.config),
+                signals: signals()?,
+                reload_at_once: false,
+                set_filter: Some(set_filter),
+            };
+            block_on(run::run(&config, control))?;
             Ok(Verdict::Done)
         }
         Command::Explain(question) => {
             let Some(config) = read(&question.file)? else {
                 return Ok(Verdict::No);
             };
-            start_log("error", LogFormat::Text)?;
+            drop(start_log("error", LogFormat::Text)?);
             let question = explain::Question {
                 method: question.method,
                 url: question.url,
@@ -160,8 +168,14 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
             Ok(block_on(explain::run(&config, &question, &mut out))?.into())
         }
         Command::Demo(demo) => {
-            start_log("warn", LogFormat::Text)?;
-            block_on(demo::run(demo.listen, &mut out, stop_signal()?))?;
+            drop(start_log("warn", LogFormat::Text)?);
+            let control = run::Control {
+                file: None,
+                signals: signals()?,
+                reload_at_once: false,
+                set_filter: None,
+            };
+            block_on(demo::run(demo.listen, &mut out, control))?;
             Ok(Verdict::Done)
         }
     }
@@ -186,18 +200,28 @@ fn read(file: &ConfigFile) -> anyhow::Result<Option<Config>> {
     Ok(config)
 }
 
-fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+/// Starts to log; the filter can be changed later.
+fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<run::SetFilter> {
     let filter =
         EnvFilter::try_new(filter).with_context(|| format!("`{filter}` is not a log filter"))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
+    Ok(match format {
+        LogFormat::Text => {
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |filter| Ok(handle.reload(EnvFilter::try_new(filter)?)?))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Box::new(move |filter| Ok(handle.reload(EnvFilter::try_new(filter)?)?))
+        }
+    })
 }
 
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
@@ -208,34 +232,39 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
     runtime.block_on(future)
 }
 
-/// Resolves at the first SIGTERM or SIGINT. The second one ends the process with the code that shells expect.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
-    let (first, stopped) = tokio::sync::oneshot::channel::<()>();
-    let mut first = Some(first);
+/// What the process is told: SIGTERM and SIGINT to stop, SIGHUP to read the configuration anew. Told to stop a second time
+/// it ends with the code that shells expect.
+fn signals() -> anyhow::Result<mpsc::Receiver<run::Signal>> {
+    let (sender, signals) = mpsc::channel(2);
+    let listen = async move {
+        let (mut term, mut int, mut hup) = (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::hangup())?,
+        );
+        let mut stopping = false;
+        loop {
+            let told = tokio::select! {
+                _ = term.recv() => run::Signal::Stop,
+                _ = int.recv() => run::Signal::Stop,
+                _ = hup.recv() => run::Signal::Reload,
+            };
+            if told == run::Signal::Stop && stopping {
+                std::process::exit(130);
+            }
+            stopping |= told == run::Signal::Stop;
+            // A reload that is still to come will do for this one as well, so there is always room for the word to stop.
+            if stopping || sender.capacity() == sender.max_capacity() {
+                sender.try_send(told).ok();
+            }
+        }
+    };
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
-            let signals = async {
-                use tokio::signal::unix::{SignalKind, signal};
-                let (mut term, mut int) = (
-                    signal(SignalKind::terminate())?,
-                    signal(SignalKind::interrupt())?,
-                );
-                loop {
-                    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-                    match first.take() {
-                        Some(first) => {
-                            first.send(()).ok();
-                        }
-                        None => std::process::exit(130),
-                    }
-                }
-            };
-            let ended: anyhow::Result<Infallible> = block_on(signals);
+            let ended: anyhow::Result<Infallible> = block_on(listen);
             let Err(error) = ended;
             tracing::error!(%error, "signals cannot be caught");
         })?;
-    Ok(async {
-        stopped.await.ok();
-    })
+    Ok(signals)
 }

@@ -57,6 +57,46 @@ pub fn load(path: &Path, out: &mut dyn Write, color: bool) -> io::Result<Option<
     }
 }
 
+/// Why a running gateway does not take a configuration over.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// What [`run`] would print.
+    pub(super) report: String,
+    /// How many errors there are.
+    pub(super) errors: usize,
+    /// The first of them, in one line.
+    pub(super) first: String,
+}
+
+/// The configuration for a running gateway, and its warnings as [`run`] would print them.
+///
+/// # Errors
+/// If it cannot be served.
+pub(super) fn reload(path: &Path) -> Result<(Config, String), Refused> {
+    let unreadable = match read(path) {
+        Ok(loaded) => {
+            let warnings = loaded.file.render(&loaded.warnings, false);
+            return Ok((loaded.config, warnings));
+        }
+        Err(unreadable) => unreadable,
+    };
+    let mut report = Vec::new();
+    refuse(path, &unreadable, &mut report, false).expect("writing to memory cannot fail");
+    let (errors, first) = match &unreadable {
+        Unreadable::Faults { faults, .. } => {
+            let mut errors = faults.iter().filter(|fault| fault.is_error());
+            let first = errors.next().map(|fault| fault.message.clone());
+            (errors.count() + 1, first.unwrap_or_default())
+        }
+        Unreadable::File { source, .. } => (1, source.to_string()),
+    };
+    Err(Refused {
+        report: String::from_utf8_lossy(&report).into_owned(),
+        errors,
+        first,
+    })
+}
+
 /// Reads the file, and what it names: certificates, keys, authorities.
 fn read(path: &Path) -> Result<Loaded, Unreadable> {
     let Loaded {

@@ -1,6 +1,8 @@
 //! `drawbridge run`: serve until told to stop.
 
 mod admin;
+mod operation;
+mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,6 +12,9 @@ use anyhow::Context as _;
 use http::{Request, Response};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+pub use self::operation::{Control, SetFilter, Signal};
+use self::operation::{Operation, Standing};
 
 use crate::access::AccessLog;
 use crate::body::{Body, Incoming};
@@ -50,18 +55,15 @@ impl Bound {
     }
 }
 
-/// Serves this configuration until `shutdown`, then drains.
+/// Serves this configuration until it is told to stop, then drains.
 ///
 /// # Errors
 /// If an address is taken, a certificate cannot be used, or the embedded store cannot be opened.
-pub async fn run(
-    config: &Config,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+pub async fn run(config: &Config, control: Control) -> anyhow::Result<()> {
     let source = StoreSource::open(config.store.get_ref(), &config.tokens)
         .context("the session store cannot be opened")?;
     let bound = bind(config)?;
-    serve(config, source, bound, shutdown).await
+    serve(config, source, bound, control).await
 }
 
 /// Takes the addresses and reads the certificates.
@@ -108,7 +110,7 @@ pub async fn serve(
     config: &Config,
     mut source: StoreSource,
     bound: Bound,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    control: Control,
 ) -> anyhow::Result<()> {
     let access = config
         .log
@@ -131,13 +133,6 @@ pub async fn serve(
         Arc::clone(&metrics),
         Arc::clone(&readiness),
     );
-    let shutdown = {
-        let readiness = Arc::clone(&readiness);
-        async move {
-            shutdown.await;
-            readiness.drain();
-        }
-    };
     let mut beside = Beside::default();
     if let Some(server) = bound.admin {
         let make = admin::maker(config, source.clone(), Arc::clone(&shared.queues))?;
@@ -150,6 +145,11 @@ pub async fn serve(
         };
         beside.start("the metrics listener", server, make);
     }
+    let standing = Standing {
+        config: config.clone(),
+        metrics: Arc::clone(&metrics),
+        readiness: Arc::clone(&readiness),
+    };
     let config = config.clone();
     let make = move |worker: usize| {
         let (config, source, shared) = (config.clone(), source.clone(), shared.clone());
@@ -166,7 +166,9 @@ pub async fn serve(
             Ok(gateway)
         }
     };
-    let served = bound.clients.run(make, shutdown).await;
+    let starting = bound.clients.start(make);
+    // Large, and only driven once.
+    let served = Box::pin(Operation::run(starting, control, standing)).await;
     let served = served.and(beside.finish().await);
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);

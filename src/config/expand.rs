@@ -5,12 +5,13 @@
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
 use super::document;
 use super::fault::Fault;
+use super::files::Content;
 
 /// What values may refer to. A process has one environment; a test has its own.
 #[derive(Clone, Copy)]
@@ -32,6 +33,9 @@ impl std::fmt::Debug for Surroundings<'_> {
 /// Largest file that `file:` reads. Secrets and addresses are short; `/dev/zero` is not.
 const MAX_FILE: u64 = 64 * 1024;
 
+/// A file that a value is taken from, and what was in it.
+type Source = Option<(PathBuf, Content)>;
+
 /// A value that holds something else than what the file says.
 pub(super) struct Expanded {
     pub(super) span: Range<usize>,
@@ -39,6 +43,8 @@ pub(super) struct Expanded {
     pub(super) written: String,
     /// What it became.
     pub(super) content: String,
+    /// The file whose content it became, and that content.
+    pub(super) file: Source,
 }
 
 /// Expands every text value in place. Values that cannot be expanded stay as they are, each with a fault.
@@ -53,11 +59,12 @@ pub(super) fn expand(
             return;
         }
         match whole(text, surroundings) {
-            Ok(content) => {
+            Ok((content, file)) => {
                 done.push(Expanded {
                     span,
                     written: text.to_string(),
                     content: content.clone(),
+                    file,
                 });
                 *text = content.into();
             }
@@ -76,12 +83,17 @@ struct Wrong {
     help: String,
 }
 
-fn whole(text: &str, surroundings: Surroundings<'_>) -> Result<String, Wrong> {
+/// What a value becomes, and the file that it is taken from.
+fn whole(text: &str, surroundings: Surroundings<'_>) -> Result<(String, Source), Wrong> {
     let expanded = variables(text, surroundings)?;
     // Decided by what the file says: a variable's content never makes the gateway open a file.
     match (text.starts_with("file:"), expanded.strip_prefix("file:")) {
-        (true, Some(path)) => file(text, &surroundings.folder.join(path)),
-        (true | false, _) => Ok(expanded),
+        (true, Some(path)) => {
+            let path = surroundings.folder.join(path);
+            let (value, content) = file(text, &path)?;
+            Ok((value, Some((path, content))))
+        }
+        (true | false, _) => Ok((expanded, None)),
     }
 }
 
@@ -134,7 +146,7 @@ fn malformed() -> Wrong {
     }
 }
 
-fn file(written: &str, path: &Path) -> Result<String, Wrong> {
+fn file(written: &str, path: &Path) -> Result<(String, Content), Wrong> {
     let wrong = |what: String| {
         Wrong {
         message: format!("`{written}`: {what}"),
@@ -148,11 +160,12 @@ fn file(written: &str, path: &Path) -> Result<String, Wrong> {
     if content.len() as u64 > MAX_FILE {
         return Err(wrong(format!("the file is larger than {MAX_FILE} bytes")));
     }
+    let whole = Content::of(content.as_bytes());
     if content.ends_with('\n') {
         content.pop();
         if content.ends_with('\r') {
             content.pop();
         }
     }
-    Ok(content)
+    Ok((content, whole))
 }

@@ -15,16 +15,24 @@ use super::value::Duration;
 pub struct Server {
     /// Worker threads, each with its own listener, connection pool and store connection. 0 = one per core.
     pub workers: u16,
-    /// How long open requests may run on after SIGTERM before they are cut.
+    /// How long everything is served as before after SIGTERM, while `/ready` says that it is not ready: as long as a load
+    /// balancer takes to notice.
+    pub drain_delay: Duration,
+    /// How long open requests may run on after that before they are cut.
     pub drain_timeout: Duration,
+    /// Read this file anew when it changes, or a file that it names: certificates, keys, authorities, `"file:PATH"` values.
+    /// SIGHUP does that in any case.
+    pub watch: bool,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        // 25 s leaves 5 s of Kubernetes' default grace period of 30 s for everything else.
+        // Both together leave 5 s of Kubernetes' default grace period of 30 s for everything else.
         Self {
             workers: 0,
-            drain_timeout: Duration::from_secs(25),
+            drain_delay: Duration::from_secs(5),
+            drain_timeout: Duration::from_secs(20),
+            watch: true,
         }
     }
 }

@@ -15,7 +15,7 @@ use super::document::{self, Step};
 use super::expand::{self, Expanded, Surroundings};
 use super::fault::Fault;
 use super::render::Source;
-use super::{Certificate, Config, check, wording};
+use super::{Certificate, Config, Content, Fixed, check, wording};
 
 /// More faults than this are not looked for: the first ones explain the others.
 const MAX_FAULTS: usize = 200;
@@ -64,11 +64,12 @@ pub fn read(path: &Path) -> Result<Loaded, Unreadable> {
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let parsed = parse(&text, folder);
+    let content = Content::of(text.as_bytes());
     let file = Source {
         path: path.to_owned(),
         text,
     };
-    let config = match parsed {
+    let mut config = match parsed {
         Ok(config) => config,
         Err(faults) => return Err(Unreadable::Faults { file, faults }),
     };
@@ -79,6 +80,7 @@ pub fn read(path: &Path) -> Result<Loaded, Unreadable> {
             faults: found,
         });
     }
+    config.files.text.insert(path.to_owned(), content);
     Ok(Loaded {
         config,
         file,
@@ -123,9 +125,14 @@ pub fn parse_in(text: &str, surroundings: Surroundings<'_>) -> Result<Config, Ve
     for span in reading.unexpanded() {
         reading.take_out(&span);
     }
+    let fixed = Fixed::of(&reading.root);
+    let files = reading.expanded.iter();
+    let values = files.filter_map(|one| one.file.clone()).collect();
     match (reading.until_it_reads(), reading.faults.is_empty()) {
         (Some(mut config), true) => {
             config.places = places;
+            config.fixed = fixed;
+            config.files.text = values;
             config.settle(surroundings.folder);
             Ok(config)
         }
@@ -177,7 +184,6 @@ impl Reading<'_> {
         None
     }
 
-    /// Records the fault and makes the document one fault smaller. Returns whether it could.
     /// Records the fault and makes the document one fault smaller. Returns whether it could.
     fn put_right(&mut self, error: &toml::de::Error) -> bool {
         let Some(span) = error.span() else {
@@ -300,13 +306,18 @@ fn missing(error: &toml::de::Error) -> Option<&str> {
 impl Config {
     /// Lets relative paths start at the configuration's folder.
     fn settle(&mut self, folder: &Path) {
-        let absolute = |path: &mut Option<Spanned<PathBuf>>| {
+        let settle = |path: &mut Spanned<PathBuf>| *path.get_mut() = folder.join(path.get_ref());
+        let store = self.store.get_mut();
+        let audit = self.audit.iter_mut().map(|audit| &mut audit.file);
+        let written = audit.chain([&mut store.embedded]);
+        written.flatten().for_each(settle);
+        let mut named = Vec::new();
+        let mut absolute = |path: &mut Option<Spanned<PathBuf>>| {
             if let Some(path) = path {
-                *path.get_mut() = folder.join(path.get_ref());
+                settle(path);
+                named.push(path.get_ref().clone());
             }
         };
-        let store = self.store.get_mut();
-        absolute(&mut store.embedded);
         absolute(&mut store.tls_ca);
         absolute(&mut self.limits.redis_ca);
         for provider in &mut self.oidc {
@@ -315,19 +326,24 @@ impl Config {
         for upstream in self.upstreams.values_mut() {
             absolute(&mut upstream.get_mut().tls.ca);
         }
-        if let Some(audit) = &mut self.audit {
-            absolute(&mut audit.file);
-        }
         let of_listeners = self.listeners.iter_mut().map(|one| &mut one.get_mut().tls);
         let of_admin = self.admin.iter_mut().map(|admin| &mut admin.tls);
+        let mut pairs = Vec::new();
         for tls in of_listeners.chain(of_admin).flatten() {
             absolute(&mut tls.client_ca);
             for certificate in &mut tls.certificates {
                 let Certificate { cert, key } = certificate.get_mut();
                 for path in [cert, key] {
-                    *path.get_mut() = folder.join(path.get_ref());
+                    settle(path);
+                    pairs.push(path.get_ref().clone());
                 }
             }
         }
+        named.append(&mut pairs);
+        let looked_at = |path: PathBuf| {
+            let content = Content::of_file(&path);
+            (path, content)
+        };
+        self.files.named = named.into_iter().map(looked_at).collect();
     }
 }

@@ -11,6 +11,8 @@ pub mod check;
 mod document;
 mod expand;
 pub mod fault;
+mod files;
+mod fixed;
 mod identity;
 mod limit;
 mod listen;
@@ -36,6 +38,8 @@ pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
 pub use self::bounds::Limits;
 pub use self::cache::Cache;
 pub use self::expand::Surroundings;
+pub use self::files::{Content, Files};
+pub use self::fixed::Fixed;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
@@ -114,4 +118,10 @@ pub struct Config {
     /// Where in the file everything stands.
     #[serde(skip)]
     pub places: Places,
+    /// What a running process cannot change.
+    #[serde(skip)]
+    pub fixed: Fixed,
+    /// Which files it was made of.
+    #[serde(skip)]
+    pub files: Files,
 }

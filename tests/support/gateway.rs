@@ -80,6 +80,7 @@ pub(crate) struct Setup {
     store: Option<String>,
     rest: String,
     workers: u16,
+    server: String,
     filter: &'static str,
     sessions: Vec<(String, Session)>,
     secrets: Vec<String>,
@@ -95,6 +96,7 @@ pub(crate) fn gateway() -> Setup {
         store: None,
         rest: String::new(),
         workers: 1,
+        server: "drain_delay = \"0s\"".to_owned(),
         filter: "info,drawbridge=trace",
         sessions: Vec::new(),
         secrets: Vec::new(),
@@ -169,6 +171,12 @@ impl Setup {
         self
     }
 
+    /// The rest of the `[server]` table, in place of `drain_delay = "0s"`.
+    pub(crate) fn server(mut self, lines: &str) -> Self {
+        self.server = lines.to_owned();
+        self
+    }
+
     /// Logs only what an operator sees by default.
     pub(crate) fn quiet(mut self) -> Self {
         self.filter = "info";
@@ -202,9 +210,10 @@ impl Setup {
             &self.listeners
         };
         let text = format!(
-            "[server]\nworkers = {}\n[log]\nformat = \"json\"\nfilter = \"{}\"\naccess = true\n\
+            "[server]\nworkers = {}\n{}\n[log]\nformat = \"json\"\nfilter = \"{}\"\naccess = true\n\
              {listeners}\n[store]\n{}\n{}",
             self.workers,
+            self.server,
             self.filter,
             self.store
                 .as_deref()
@@ -395,11 +404,32 @@ impl Gateway {
         self.signal("-TERM");
     }
 
-    /// SIGSTOP, or SIGCONT.
-    pub(crate) fn signal(&self, name: &str) {
+    /// Sends it a signal, such as `-HUP` or `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
-        let status = Command::new("kill").args([name, &id]).status().unwrap();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// Puts another text in place of a part of its configuration, the way editors do: a new file takes the old one's name.
+    pub(crate) fn edit(&self, part: &str, by: &str) {
+        let text = std::fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(part), "{part:?} is not in {text}");
+        let new = self.config.with_extension("new");
+        std::fs::write(&new, text.replacen(part, by, 1)).unwrap();
+        std::fs::rename(new, &self.config).unwrap();
+    }
+
+    /// How many log lines have this text.
+    pub(crate) fn told(&self, what: &str) -> usize {
+        let logs = self.logs.lock();
+        logs.lines().filter(|line| line.contains(what)).count()
+    }
+
+    /// Waits until so many log lines have this text.
+    pub(crate) async fn tells(&self, what: &str, times: usize) {
+        let told = || self.told(what) >= times;
+        super::redis::eventually(what, PATIENCE, told).await;
     }
 
     /// Waits until the process has ended.

@@ -25,14 +25,14 @@ use crate::token::Token;
 /// How long a demo session lives.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// Runs the demo until `shutdown`.
+/// Runs the demo until it is told to stop.
 ///
 /// # Errors
 /// If an address is taken or the temporary folder cannot be written.
 pub async fn run(
     listen: SocketAddr,
     out: &mut (dyn Write + Send),
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    control: run::Control,
 ) -> anyhow::Result<()> {
     let folder = Folder::create()?;
     let (orders, orders_at) = local_socket().await?;
@@ -59,7 +59,7 @@ pub async fn run(
         office,
         Arc::new(BackOffice { store, tokens }),
     ));
-    run::serve(&config, source, bound, shutdown).await
+    run::serve(&config, source, bound, control).await
 }
 
 /// A folder that is removed with all that is in it.
@@ -93,7 +93,10 @@ fn configure(folder: &Path, listen: SocketAddr, orders: SocketAddr) -> anyhow::R
     std::fs::write(folder.join("cert.pem"), own.cert.pem())?;
     std::fs::write(folder.join("key.pem"), own.signing_key.serialize_pem())?;
     let text = format!(
-        r#"[[listeners]]
+        r#"[server]
+drain_delay = "0s"
+
+[[listeners]]
 address = "{listen}"
 tls = {{ certificates = [{{ cert = "cert.pem", key = "key.pem" }}] }}
 
