@@ -37,6 +37,8 @@ pub struct Session {
     pub sid: String,
     /// When its user last proved who they are for a step-up; absent if never, or if that has run out.
     pub elevated_at: Option<u64>,
+    /// Until when that counts.
+    pub elevated_until: Option<u64>,
     /// How risky it is, 0 to 100: the higher of the user's and the session's own.
     pub risk: u8,
     /// What the user is banned from: service, or `*` for everything. Bans may have run out since.

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::store::StoreError;
 use crate::token::Token;
 
+use super::find::Clue;
 use super::{Sessions, Standing};
 
 /// The verdicts on tokens that are kept in this process.
@@ -53,8 +54,15 @@ impl Sessions {
         let changes = self.reader.as_ref().map(|reader| reader.cache().changes());
         let changes = changes.ok_or(StoreError::Unreachable)?;
         let keys = [self.keys.token(token)];
-        let find = self.find(token);
-        let (verdict, basis) = self.store.observe(changes, &keys, find).await?;
+        let (clue, basis) = self.store.observe(changes, &keys, self.clue(token)).await?;
+        let (verdict, basis) = match clue {
+            Clue::All(standing) => (standing, basis),
+            Clue::User(anchor) => {
+                let keys = self.grounds(token, anchor);
+                let judge = self.judge(token, anchor);
+                self.store.observe(changes, &keys, judge).await?
+            }
+        };
         let ends_at = match &verdict {
             Standing::Live(session) => session.expires_at,
             Standing::Unknown | Standing::Ended(_) => None,

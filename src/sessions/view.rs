@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::session::{Act, Ban, Device};
-use crate::user::Rights;
+use crate::user::{Entry, Rights};
 
 /// A session as its owner and administrators see it. Times are Unix milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -17,7 +17,7 @@ pub struct SessionView {
     pub device: Device,
     /// When it began.
     pub issued_at: u64,
-    /// When it ends, used or not.
+    /// When it ends; where it has refresh tokens, if it is not refreshed any more.
     pub ends_at: u64,
     /// When it was last used, to about a tenth of its idle limit; absent if it has none, or if nobody asked.
     pub last_seen: Option<u64>,
@@ -52,4 +52,24 @@ pub struct UserView {
     pub bans: BTreeMap<String, Ban>,
     /// The live sessions, in the order in which they began.
     pub sessions: Vec<SessionView>,
+}
+
+impl SessionView {
+    /// What may be told of this session.
+    pub(super) fn new(entry: &Entry, last_seen: Option<u64>) -> Self {
+        Self {
+            sid: entry.sid.clone(),
+            device: entry.device.clone(),
+            issued_at: entry.issued_at,
+            ends_at: entry.last(),
+            last_seen,
+            ip: Some(entry.ip.clone()).filter(|ip| !ip.is_empty()),
+            label: entry.label.clone(),
+            act: entry.act.clone(),
+            elevated_until: entry.elevated_until,
+            risk: entry.risk,
+            refreshable: entry.family.is_some(),
+            current: false,
+        }
+    }
 }

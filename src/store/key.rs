@@ -3,7 +3,6 @@
 use std::fmt;
 
 use crate::config::{AtRest, Config, value::KeyTemplate};
-use crate::session::Record;
 use crate::token::{Anchor, Token};
 
 /// What every key but those of tokens starts with.
@@ -131,12 +130,10 @@ impl KeyFormat {
     }
 }
 
-/// Whether this record may be this token's. A record without a digest was written by somebody else, who promises nothing.
-pub(super) fn belongs(record: &Record, token: &Token) -> bool {
-    let Some(digest) = &record.digest else {
-        return true;
-    };
-    if *digest == token.sha256_hex() {
+/// Whether a record that was written for the token with this digest may be this token's. A record without a digest was
+/// written by somebody else, who promises nothing.
+pub fn belongs(digest: Option<&str>, token: &Token) -> bool {
+    if digest.is_none_or(|digest| digest == token.sha256_hex()) {
         return true;
     }
     tracing::error!("the session store answered with a record that was written for another token");

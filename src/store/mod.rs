@@ -21,7 +21,7 @@ use crate::uptime::Uptime;
 use crate::clock::now;
 
 pub use self::embedded::EmbeddedStore;
-pub use self::key::{Key, Keys};
+pub use self::key::{Key, Keys, belongs};
 pub use self::primitive::{Ends, Kept, Swapped};
 pub use self::redis::{RedisSource, RedisStore, Unfit};
 
@@ -191,6 +191,14 @@ impl SessionStore {
         match self {
             Self::Embedded(_) => true,
             Self::Redis(store) => store.is_reachable(),
+        }
+    }
+
+    /// Gives up a connection whose answers have come apart from the questions.
+    pub fn distrust(&self) {
+        match self {
+            Self::Embedded(_) => {}
+            Self::Redis(store) => store.distrust(),
         }
     }
 

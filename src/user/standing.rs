@@ -99,6 +99,7 @@ fn live(
         expires_at: Some(key_end),
         sid: record.sid,
         elevated_at: listed.elevated_at.filter(|_| elevated),
+        elevated_until: listed.elevated_until.filter(|_| elevated),
         risk: user.risk.max(listed.risk),
         actor: record.act.map(|act| act.user_id),
         idle: (record.idle > 0).then(|| Idle {

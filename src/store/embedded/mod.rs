@@ -95,7 +95,7 @@ impl EmbeddedStore {
             return Ok(None);
         }
         let record = self.0.format.decode(bytes)?;
-        if !belongs(&record, token) {
+        if !belongs(record.digest.as_deref(), token) {
             return Err(StoreError::Mismatch);
         }
         Ok(Some(record.session).filter(|session| session.is_live(now)))

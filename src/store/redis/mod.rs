@@ -126,6 +126,11 @@ impl RedisStore {
         self.link.client().is_ok()
     }
 
+    /// See [`super::SessionStore::distrust`].
+    pub fn distrust(&self) {
+        self.link.distrust();
+    }
+
     /// See [`super::SessionStore::find`].
     ///
     /// # Errors
@@ -158,7 +163,7 @@ impl RedisStore {
         }
         let record = value.as_bytes().ok_or(StoreError::Mismatch)?;
         let record = self.format.decode(record)?;
-        if !belongs(&record, token) {
+        if !belongs(record.digest.as_deref(), token) {
             return Err(StoreError::Mismatch);
         }
         let mut session = record.session;

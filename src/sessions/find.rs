@@ -1,0 +1,203 @@
+//! Who holds a token.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::{Sessions, Users};
+use crate::clock::now;
+use crate::config::Foreign;
+use crate::session::{EndedSession, OwnRecord, Record, RecordError, Session};
+use crate::store::{Ends, Kept, StoreError, belongs};
+use crate::token::{Anchor, Token, anchor_of};
+use crate::user::{EVERYTHING, Verdict, judge_foreign, judge_own};
+
+/// What the look-up of a token came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// There is no such session.
+    Unknown,
+    /// The token is good.
+    Live(Arc<Session>),
+    /// The token was good.
+    Ended(EndedSession),
+}
+
+impl From<Option<Session>> for Standing {
+    fn from(found: Option<Session>) -> Self {
+        found.map_or(Self::Unknown, |session| Self::Live(Arc::new(session)))
+    }
+}
+
+/// What is known of a token before its user is looked for.
+pub(super) enum Clue {
+    /// Where the user's record lies.
+    User(Anchor),
+    /// All there is to know.
+    All(Standing),
+}
+
+/// Between two touches of a session at least so many milliseconds, or half of its idle limit if that is less.
+const TOUCH_EVERY: u64 = 30_000;
+
+impl Sessions {
+    /// Who holds this token, asked of the store.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn find(&self, token: &Token) -> Result<Standing, StoreError> {
+        match self.clue(token).await? {
+            Clue::All(standing) => Ok(standing),
+            Clue::User(anchor) => self.judge(token, anchor).await,
+        }
+    }
+
+    /// The session of this token, if it is live and its user is not banned from everything.
+    ///
+    /// # Errors
+    /// If nobody could tell.
+    pub async fn introspect(&self, token: &Token) -> Result<Option<Session>, StoreError> {
+        let Standing::Live(session) = self.find(token).await? else {
+            return Ok(None);
+        };
+        let now = now();
+        let mut bans = session.bans.iter();
+        let banned = bans.any(|(service, ban)| service == EVERYTHING && ban.holds(now));
+        Ok((!banned).then(|| Session::clone(&session)))
+    }
+
+    /// Notes that this session was used, if it is time for that. Never fails the request and never waits for the store:
+    /// a later end that does not get through is tried again with the next request. It can only move the end of a record
+    /// that is there.
+    pub fn touch(&self, token: &Token, session: &Session) {
+        let Some(idle) = session.idle else {
+            return;
+        };
+        let now = now();
+        let seen = idle.ends_at.saturating_sub(idle.lasts);
+        let every = TOUCH_EVERY.max(idle.lasts / 10).min(idle.lasts / 2);
+        let end = now.saturating_add(idle.lasts).min(idle.at_most);
+        if now.saturating_sub(seen) < every || end <= idle.ends_at {
+            return;
+        }
+        let (store, key) = (Arc::clone(&self.store), self.keys.token(token));
+        tokio::spawn(async move {
+            if let Err(error) = store.extend(&key, end).await {
+                tracing::debug!(%error, "the use of a session could not be noted");
+            }
+        });
+    }
+
+    /// Where to look for the user of this token. A token that we minted says so itself; another one's record does, if
+    /// its user is to be looked for at all.
+    pub(super) async fn clue(&self, token: &Token) -> Result<Clue, StoreError> {
+        let Ok(users) = self.users() else {
+            let found = self.store.find(token).await?;
+            return Ok(Clue::All(found.into()));
+        };
+        if let Some(anchor) = anchor_of(token, &users.prefix) {
+            return Ok(Clue::User(anchor));
+        }
+        let Some(kept) = self.token_record(token).await? else {
+            return Ok(Clue::All(Standing::Unknown));
+        };
+        if is_own(&kept.bytes) {
+            // We minted it when `tokens.prefix` was another one.
+            let record = self.trusted(own(&kept, token))?;
+            return Ok(Clue::User(users.anchor(&record.user_id)));
+        }
+        let record = self.trusted(foreign(users, &kept, token))?;
+        let live = record.session.is_live(now());
+        Ok(match users.foreign {
+            _ if !live => Clue::All(Standing::Unknown),
+            Foreign::Trust => Clue::All(Some(record.session).into()),
+            Foreign::Check => Clue::User(users.anchor(&record.session.user_id)),
+        })
+    }
+
+    /// What this token's record, its user's and the realm's come to.
+    pub(super) async fn judge(
+        &self,
+        token: &Token,
+        anchor: Anchor,
+    ) -> Result<Standing, StoreError> {
+        let users = self.users()?;
+        // A record of ours that has no end for want of use says itself when it ends.
+        let minted = anchor_of(token, &users.prefix).is_some();
+        let ends = match minted && users.rules.idle == 0 {
+            true => Ends::None,
+            false => Ends::First,
+        };
+        let keys = self.grounds(token, anchor);
+        let (record, (user, realm)) = self.records(users, &keys, ends).await?;
+        let Some(kept) = record else {
+            return Ok(Standing::Unknown);
+        };
+        let (user, now) = (user.as_deref(), now());
+        let verdict = if minted || is_own(&kept.bytes) {
+            let record = self.trusted(own(&kept, token))?;
+            judge_own(record, kept.ends_at, user, &realm, now)
+        } else {
+            let record = self.trusted(foreign(users, &kept, token))?;
+            if !record.session.is_live(now) {
+                return Ok(Standing::Unknown);
+            }
+            let without_iat = users.rules.foreign_without_iat;
+            judge_foreign(record, user, &realm, without_iat, now)
+        };
+        self.trusted(match verdict {
+            Verdict::Unknown => Ok(Standing::Unknown),
+            Verdict::Live(session) if users.anchor(&session.user_id) != anchor => {
+                // Its record has become another user's since it was asked for whose it is.
+                Err(StoreError::Mismatch)
+            }
+            Verdict::Live(session) => Ok(Standing::Live(session)),
+            Verdict::Ended(ended) => Ok(Standing::Ended(ended)),
+            Verdict::Mismatch => Err(StoreError::Mismatch),
+        })
+    }
+
+    /// Leaves a connection whose answers have come apart from the questions.
+    fn trusted<T>(&self, read: Result<T, StoreError>) -> Result<T, StoreError> {
+        if matches!(read, Err(StoreError::Mismatch)) {
+            self.store.distrust();
+        }
+        read
+    }
+}
+
+/// A record that somebody else wrote. It ends when it says or when it leaves the store, whichever comes first.
+fn foreign(users: &Users, kept: &Kept, token: &Token) -> Result<Record, StoreError> {
+    let mut record = users.format.decode(&kept.bytes)?;
+    if !belongs(record.digest.as_deref(), token) {
+        return Err(StoreError::Mismatch);
+    }
+    let ends = [record.session.expires_at, kept.ends_at];
+    record.session.expires_at = ends.into_iter().flatten().min();
+    Ok(record)
+}
+
+fn own(kept: &Kept, token: &Token) -> Result<OwnRecord, StoreError> {
+    let record = OwnRecord::decode(&kept.bytes)?;
+    if !belongs(Some(&record.token_sha256), token) {
+        return Err(StoreError::Mismatch);
+    }
+    Ok(record)
+}
+
+/// Whether we wrote this record for a session that can be ended. Such a record must never be taken for a foreign one,
+/// which needs no user's record, so the marks count even if the rest is damaged.
+pub(super) fn is_own(bytes: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Marks {
+        sid: Option<IgnoredAny>,
+        token_sha256: Option<IgnoredAny>,
+    }
+    if memchr::memmem::find(bytes, b"\"token_sha256\"").is_none() {
+        return false;
+    }
+    let marks: Result<Marks, RecordError> =
+        serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson);
+    marks.is_ok_and(|marks| marks.sid.is_some() && marks.token_sha256.is_some())
+}
