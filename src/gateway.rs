@@ -230,8 +230,7 @@ impl Gateway {
             route
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
-        let reply = self.cross(route, outbound, &mut record.spent).await?;
-        let mut reply = headers::undress(reply);
+        let mut reply = self.cross(route, outbound, &mut record.spent).await?;
         told.write(reply.headers_mut());
         Ok(reply)
     }

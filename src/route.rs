@@ -93,7 +93,7 @@ impl Routes {
             .map(|name| name.as_str());
         let shared = Shared {
             managed: Arc::new(Managed::new(names)),
-            forwarded: Arc::new(ForwardedPlan::new(&config.forwarded)),
+            forwarded: ForwardedPlan::new(&config.forwarded),
             limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
             config,
         };
@@ -194,7 +194,7 @@ fn trimmed(path: &str) -> &str {
 /// What all routes share while they are compiled.
 struct Shared<'a> {
     managed: Arc<Managed>,
-    forwarded: Arc<ForwardedPlan>,
+    forwarded: ForwardedPlan,
     limits: Arc<RouteLimits>,
     config: &'a Config,
 }
@@ -249,15 +249,16 @@ impl Shared<'_> {
             .iter()
             .collect();
         fields.sort_by_key(|(name, _)| name.as_str());
+        let fields: Vec<_> = fields
+            .into_iter()
+            .map(|(name, field)| (header(name), *field))
+            .collect();
         let managed = Arc::clone(&self.managed);
         HeaderPlan {
-            fields: fields
-                .into_iter()
-                .map(|(name, field)| (header(name), *field))
-                .collect(),
+            forwarded: self.forwarded.without(fields.iter().map(|(name, _)| name)),
+            fields,
             managed: Arc::clone(&self.managed),
             hidden: (!route.forward_token).then(|| tokens.clone()),
-            forwarded: Arc::clone(&self.forwarded),
             rewrite: rewrite(route),
             encoding: self.config.identity.encoding,
             max_value: self.config.identity.max_value.as_usize(),

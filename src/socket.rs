@@ -24,6 +24,12 @@ impl Socket {
         stream.set_nodelay(true)?;
         Ok(Self(stream))
     }
+
+    /// Ready if something has come, or the other side has closed, as far as the last look at the system tells; asks
+    /// the system nothing.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_read_ready(cx)
+    }
 }
 
 impl AsyncRead for Socket {

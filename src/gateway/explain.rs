@@ -110,19 +110,19 @@ impl Gateway {
             &permit,
             None,
         )?;
+        let sent = outbound.head().text();
+        let mut lines = sent.lines();
+        let target = lines.next().and_then(|line| line.split(' ').nth(1));
         told.line(
             "upstream",
             format_args!(
                 "{} {}",
                 self.upstreams.name(route.upstream),
-                outbound.request().uri()
+                target.unwrap_or_default()
             ),
         );
-        for (name, value) in outbound.request().headers() {
-            told.more(format_args!(
-                "{name}: {}",
-                String::from_utf8_lossy(value.as_bytes())
-            ));
+        for line in lines.take_while(|line| !line.is_empty()) {
+            told.more(line);
         }
         Ok(())
     }

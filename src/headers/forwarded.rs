@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::wire::RequestHead;
 use crate::config::Forwarded;
 use crate::config::value::Network;
 use crate::peer::Peer;
@@ -20,6 +21,9 @@ pub(super) const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefi
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 
+/// All that can be left out.
+const WRITTEN: [HeaderName; 7] = [REAL_IP, FOR, PROTO, HOST, PORT, FORWARDED, PREFIX];
+
 /// Longest chain of proxies that is passed on; what is beyond is cut off at the client's end, where lies are.
 const MAX_CHAIN: usize = 512;
 
@@ -28,6 +32,8 @@ const MAX_CHAIN: usize = 512;
 pub struct ForwardedPlan {
     trusted: Vec<Network>,
     rfc7239: bool,
+    /// Headers that carry identity on some route, which goes before.
+    left_out: Vec<HeaderName>,
 }
 
 /// Where a request comes from, as far as it can be believed.
@@ -51,6 +57,7 @@ impl ForwardedPlan {
         Self {
             trusted: config.trusted_proxies.clone(),
             rfc7239: config.rfc7239,
+            left_out: Vec::new(),
         }
     }
 
@@ -106,49 +113,60 @@ impl ForwardedPlan {
         self.trusted.iter().any(|network| network.contains(address))
     }
 
+    /// The same plan, but that it leaves these headers to somebody else.
+    #[must_use]
+    pub fn without<'a>(&self, names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let mut plan = self.clone();
+        let mine = |name: &&HeaderName| WRITTEN.contains(name);
+        plan.left_out
+            .extend(names.into_iter().filter(mine).cloned());
+        plan
+    }
+
+    /// Whether this header is left to somebody else.
+    pub(super) fn leaves_out(&self, name: &HeaderName) -> bool {
+        self.left_out.contains(name)
+    }
+
     /// Writes the headers that tell an upstream where the request comes from.
     pub(super) fn write(
         &self,
-        headers: &mut HeaderMap,
+        head: &mut RequestHead,
         peer: &Peer,
         origin: &Origin,
         authority: &HeaderValue,
     ) {
-        let (client, chain) = if origin.trusted {
+        let mut write = |name: HeaderName, value: &HeaderValue| {
+            if !self.leaves_out(&name) {
+                head.field(&name, value);
+            }
+        };
+        if origin.trusted {
             let client = HeaderValue::try_from(origin.client.to_string());
             let chain = match origin.chain.is_empty() {
                 true => Ok(peer.ip_value.clone()),
                 false => HeaderValue::try_from(format!("{}, {}", origin.chain, peer.ip)),
             };
             let plain = "addresses and commas are plain ASCII";
-            (client.expect(plain), chain.expect(plain))
+            write(REAL_IP, &client.expect(plain));
+            write(FOR, &chain.expect(plain));
         } else {
-            (peer.ip_value.clone(), peer.ip_value.clone())
-        };
-        headers.insert(REAL_IP, client);
-        headers.insert(FOR, chain);
-        headers.insert(PROTO, origin.proto.clone());
-        headers.insert(HOST, origin.host.as_ref().unwrap_or(authority).clone());
-        headers.insert(
-            PORT,
-            origin
-                .port
-                .clone()
-                .unwrap_or_else(|| peer.port_value.clone()),
-        );
-        if self.rfc7239 {
-            write_rfc7239(headers, origin, peer.ip, authority);
+            write(REAL_IP, &peer.ip_value);
+            write(FOR, &peer.ip_value);
+        }
+        write(PROTO, &origin.proto);
+        write(HOST, origin.host.as_ref().unwrap_or(authority));
+        write(PORT, origin.port.as_ref().unwrap_or(&peer.port_value));
+        if self.rfc7239
+            && let Some(value) = rfc7239(origin, peer.ip, authority)
+        {
+            write(FORWARDED, &value);
         }
     }
 }
 
 /// `Forwarded` (RFC 7239): one element for each hop, the last with the scheme and host of the request.
-fn write_rfc7239(
-    headers: &mut HeaderMap,
-    origin: &Origin,
-    address: IpAddr,
-    authority: &HeaderValue,
-) {
+fn rfc7239(origin: &Origin, address: IpAddr, authority: &HeaderValue) -> Option<HeaderValue> {
     let mut text = String::new();
     let node = |ip: IpAddr| {
         if ip.is_ipv6() {
@@ -179,9 +197,7 @@ fn write_rfc7239(
     }
     text.push_str(";proto=");
     text.push_str(proto);
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(FORWARDED, value);
-    }
+    HeaderValue::try_from(text).ok()
 }
 
 /// The addresses of `X-Forwarded-For`, client first. Reading stops at the first one, from our end, that is no address.
@@ -218,6 +234,8 @@ fn scheme(value: &HeaderValue) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use http::Method;
+
     use super::*;
 
     fn peer(address: &str) -> Peer {
@@ -236,6 +254,7 @@ mod tests {
         ForwardedPlan {
             trusted,
             rfc7239: true,
+            left_out: Vec::new(),
         }
     }
 
@@ -249,14 +268,15 @@ mod tests {
 
     fn written(plan: &ForwardedPlan, peer: &Peer, sent: &HeaderMap) -> HeaderMap {
         let origin = plan.origin(peer, sent);
-        let mut out = HeaderMap::new();
-        plan.write(
-            &mut out,
-            peer,
-            &origin,
-            &HeaderValue::from_static("shop.example"),
-        );
-        out
+        let authority = HeaderValue::from_static("shop.example");
+        let mut head = RequestHead::begin(&Method::GET, "/", &authority);
+        plan.write(&mut head, peer, &origin, &authority);
+        let text = head.text();
+        let lines = text.lines().skip(2);
+        let fields = lines.map(|line| line.split_once(": ").unwrap());
+        fields
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect()
     }
 
     #[test]

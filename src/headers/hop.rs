@@ -1,10 +1,10 @@
 //! Fields that belong to one connection and never travel further (RFC 9110 section 7.6.1).
 
+use http::HeaderMap;
 use http::header::{CONNECTION, HeaderName, TE, UPGRADE};
-use http::{HeaderMap, HeaderValue};
 
-/// Whether a field is bound to one connection. `Trailer` is not: it announces fields that do travel.
-fn is_hop_by_hop(name: &str) -> bool {
+/// Whether a field (lower case) is bound to one connection. `Trailer` is not: it announces fields that do travel.
+pub fn is_hop_by_hop(name: &str) -> bool {
     // Most fields are told apart by their first letter, without comparing texts.
     match name.as_bytes().first() {
         Some(b'c') => name == "connection",
@@ -20,37 +20,15 @@ fn is_hop_by_hop(name: &str) -> bool {
     }
 }
 
-/// Takes out of the headers what is bound to the connection they came over, what `Connection` names, and what `also`
-/// covers. Runs before anything of ours is written, so a client cannot nominate our headers for removal.
-pub(super) fn strip(headers: &mut HeaderMap, also: impl Fn(&str) -> bool) {
-    let nominated = nominated(headers);
-    let doomed = |name: &HeaderName| is_hop_by_hop(name.as_str()) || also(name.as_str());
-    // Mostly there is one such field or none, and nothing has to be gathered.
-    let first = headers.keys().find(|name| doomed(name)).cloned();
-    let Some(first) = first else { return };
-    headers.remove(first);
-    let rest: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| doomed(name))
-        .cloned()
-        .collect();
-    for name in rest.into_iter().chain(nominated) {
-        headers.remove(name);
-    }
-}
-
-/// What `Connection` names besides the options that are no fields.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+/// What the values of `Connection` name besides the options that are no fields.
+pub fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<HeaderName> {
     let mut names = Vec::new();
-    for value in headers.get_all(CONNECTION) {
-        let value = value.as_bytes();
+    for value in values {
         if value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close") {
             continue;
         }
         let options = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-        let fields = options.filter_map(|name| HeaderName::from_bytes(name).ok());
-        // The host is not a field of the connection, whatever a client says of it.
-        names.extend(fields.filter(|name| name != http::header::HOST));
+        names.extend(options.filter_map(|name| HeaderName::from_bytes(name).ok()));
     }
     names
 }
@@ -77,13 +55,5 @@ pub fn upgrade_protocol(headers: &HeaderMap) -> Option<String> {
     match (asks, protocols.next(), protocols.next()) {
         (true, Some(protocol), None) => protocol.to_str().ok().map(str::to_ascii_lowercase),
         _ => None,
-    }
-}
-
-/// Asks the next hop to switch to this protocol.
-pub(super) fn ask_upgrade(headers: &mut HeaderMap, protocol: &str) {
-    if let Ok(protocol) = HeaderValue::from_str(protocol) {
-        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(UPGRADE, protocol);
     }
 }

@@ -11,14 +11,16 @@ mod forwarded;
 mod hop;
 mod managed;
 mod value;
+mod wire;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{COOKIE, EXPECT, HOST, HeaderName, TE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Request, Version};
 
 use crate::body::{Body, TrailerFilter};
 use crate::config::{IdentityField, Timeouts};
@@ -31,20 +33,29 @@ use crate::token::TokenSources;
 use crate::upgraded::OnUpgrade;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
-pub use self::hop::upgrade_protocol;
+pub use self::hop::{is_hop_by_hop, nominated, upgrade_protocol};
 pub use self::managed::Managed;
 use self::value::ValueRule;
-
-/// At most so many headers are written besides the identity: host, trailers, upgrade, where the request comes from.
-const FIXED_FIELDS: usize = 11;
+pub use self::wire::{Framing, RequestHead};
 
 /// A request that has been judged, stripped and dressed. Only [`HeaderPlan::dress`] makes one, and that needs a
 /// [`Permit`].
 #[derive(Debug)]
 pub struct Outbound {
-    request: Request<Body>,
-    upgrade: Option<ClientUpgrade>,
-    timeouts: Timeouts,
+    parcel: Parcel,
+}
+
+/// What an [`Outbound`] consists of.
+#[derive(Debug)]
+pub struct Parcel {
+    /// Origin-form target, exactly one `Host`, no hop-by-hop fields except `TE: trailers` and those of an allowed upgrade.
+    pub head: RequestHead,
+    /// The body, framed as the head says.
+    pub body: Body,
+    /// The switch of protocols that the head asks for.
+    pub upgrade: Option<ClientUpgrade>,
+    /// Deadlines towards the upstream.
+    pub timeouts: Timeouts,
 }
 
 /// A protocol switch that the client asked for and the route allows.
@@ -79,7 +90,7 @@ pub struct HeaderPlan {
     /// Tokens that go no further; `None` where the route lets them.
     pub hidden: Option<TokenSources>,
     /// How upstreams are told where a request comes from.
-    pub forwarded: Arc<ForwardedPlan>,
+    pub forwarded: ForwardedPlan,
     /// What is done to the path.
     pub rewrite: Option<Rewrite>,
     /// How identity becomes text.
@@ -128,15 +139,14 @@ pub struct Facts<'a> {
 }
 
 impl Outbound {
-    /// For `upstream`: the request (origin-form target, exactly one `Host`, no hop-by-hop fields except `TE: trailers`
-    /// and those of an allowed upgrade), the upgrade, and the deadlines.
-    pub fn into_parts(self) -> (Request<Body>, Option<ClientUpgrade>, Timeouts) {
-        (self.request, self.upgrade, self.timeouts)
+    /// For `upstream`.
+    pub fn into_parcel(self) -> Parcel {
+        self.parcel
     }
 
     /// What will be sent, for `explain`.
-    pub fn request(&self) -> &Request<Body> {
-        &self.request
+    pub fn head(&self) -> &RequestHead {
+        &self.parcel.head
     }
 }
 
@@ -153,41 +163,40 @@ impl HeaderPlan {
         upgrade: Option<ClientUpgrade>,
     ) -> Result<Outbound, HeaderError> {
         let (mut parts, body) = request.into_parts();
-        if let Some(target) = self.target(&parts, facts.head) {
-            parts.uri = target;
-        }
-        let trailers = hop::takes_trailers(&parts.headers);
-        self.strip(&mut parts.headers, parts.version);
-        let headers = &mut parts.headers;
-        // Once for all that is written below; growing step by step would move the whole map several times.
-        headers.reserve(self.fields.len() + FIXED_FIELDS);
-        headers.insert(HOST, facts.head.authority.clone());
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
+        self.prepare(&mut parts.headers, parts.version);
+        let authority = &facts.head.authority;
+        let target = self.target(&parts, facts.head);
+        let mut head = RequestHead::begin(&parts.method, &target, authority);
+        self.pass_on(&parts.headers, &mut head);
+        if hop::takes_trailers(&parts.headers) {
+            head.field(&TE, &HeaderValue::from_static("trailers"));
         }
         if let Some(upgrade) = &upgrade {
-            hop::ask_upgrade(headers, &upgrade.protocol);
+            head.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
+            head.named(&UPGRADE, |value| {
+                value.extend_from_slice(upgrade.protocol.as_bytes());
+            });
         }
-        let authority = &facts.head.authority;
         self.forwarded
-            .write(headers, facts.peer, facts.origin, authority);
-        if let Some(rewrite) = &self.rewrite {
-            headers.insert(forwarded::PREFIX, rewrite.prefix.clone());
+            .write(&mut head, facts.peer, facts.origin, authority);
+        if let Some(rewrite) = &self.rewrite
+            && !self.forwarded.leaves_out(&forwarded::PREFIX)
+        {
+            head.field(&forwarded::PREFIX, &rewrite.prefix);
         }
-        self.write_identity(headers, facts, permit.session())?;
-        parts.version = Version::HTTP_11;
-        Ok(Outbound {
-            request: Request::from_parts(parts, body),
+        self.write_identity(&mut head, facts, permit.session())?;
+        head.end(&body, parts.headers.contains_key(CONTENT_LENGTH));
+        let parcel = Parcel {
+            head,
+            body,
             upgrade,
             timeouts: self.timeouts,
-        })
+        };
+        Ok(Outbound { parcel })
     }
 
-    /// Takes off what the client may not say and the upstream may not see.
-    fn strip(&self, headers: &mut HeaderMap, version: Version) {
-        hop::strip(headers, |name| self.managed.covers(name));
-        // The gateway has already answered it: hyper sends 100 when the body is first asked for.
-        headers.remove(EXPECT);
+    /// What can only be done to all lines of a field together.
+    fn prepare(&self, headers: &mut HeaderMap, version: Version) {
         if version == Version::HTTP_2 {
             join_cookies(headers);
         }
@@ -196,9 +205,26 @@ impl HeaderPlan {
         }
     }
 
+    /// Writes what the client may say and the upstream may see. Runs before anything of ours is written, so a client
+    /// cannot nominate our headers for removal.
+    fn pass_on(&self, headers: &HeaderMap, head: &mut RequestHead) {
+        let connection = headers.get_all(CONNECTION).iter();
+        let nominated = nominated(connection.map(HeaderValue::as_bytes));
+        for (name, value) in headers {
+            let text = name.as_str();
+            let stays = is_hop_by_hop(text)
+                || is_written_anew(text)
+                || self.managed.covers(text)
+                || nominated.contains(name);
+            if !stays {
+                head.field(name, value);
+            }
+        }
+    }
+
     fn write_identity(
         &self,
-        headers: &mut HeaderMap,
+        head: &mut RequestHead,
         facts: &Facts<'_>,
         session: Option<&Session>,
     ) -> Result<(), HeaderError> {
@@ -206,56 +232,38 @@ impl HeaderPlan {
             encoding: self.encoding,
             max_length: self.max_value,
         };
-        let text = |text: fn(&Session) -> &str| {
-            session.map_or(Ok(HeaderValue::from_static("")), |s| {
-                value::single(text(s), rule)
-            })
-        };
-        let list = |list: fn(&Session) -> &[String]| {
-            session.map_or(Ok(HeaderValue::from_static("")), |s| {
-                value::joined(list(s), rule)
-            })
-        };
         for (name, field) in &self.fields {
-            let value = match field {
-                IdentityField::UserId => text(|session| &session.user_id)?,
-                IdentityField::Permissions => list(|session| &session.permissions)?,
-                IdentityField::Roles => list(|session| &session.roles)?,
-                IdentityField::DeviceId => text(|session| &session.device.id)?,
-                IdentityField::DeviceType => text(|session| &session.device.kind)?,
-                IdentityField::DeviceName => text(|session| &session.device.name)?,
-                IdentityField::ExpiresAt => session
-                    .and_then(|session| session.expires_at)
-                    .map_or(HeaderValue::from_static(""), |end| {
-                        HeaderValue::from(end / 1000)
-                    }),
-                IdentityField::RequestId => facts.request_id.clone(),
-                IdentityField::Route => self.route.clone(),
-            };
-            headers.insert(name, value);
+            head.named(name, |out| match (field, session) {
+                (IdentityField::RequestId, _) => {
+                    out.extend_from_slice(facts.request_id.as_bytes());
+                    Ok(())
+                }
+                (IdentityField::Route, _) => {
+                    out.extend_from_slice(self.route.as_bytes());
+                    Ok(())
+                }
+                (_, None) => Ok(()),
+                (field, Some(session)) => value::of(session, *field, rule, out),
+            })?;
         }
         Ok(())
     }
 
-    /// The target for the upstream: origin form, the path that was judged, the prefix rewritten. `None` if it is the
-    /// one that was sent.
-    fn target(&self, parts: &Parts, head: &Head) -> Option<Uri> {
+    /// The target for the upstream: origin form, the path that was judged, the prefix rewritten.
+    fn target<'a>(&self, parts: &'a Parts, head: &Head) -> Cow<'a, str> {
         if self.rewrite.is_none() && !head.rewrites_path() {
-            parts.uri.authority()?;
-            let target = parts.uri.path_and_query()?.clone();
-            return Some(Uri::from(target));
+            let sent = parts.uri.path_and_query();
+            return Cow::Borrowed(sent.map_or("/", PathAndQuery::as_str));
         }
         let path = head.path(parts);
         let path = match &self.rewrite {
             Some(rewrite) => rewrite.apply(path),
             None => path.to_owned(),
         };
-        let target = match parts.uri.query() {
+        Cow::Owned(match parts.uri.query() {
             Some(query) => format!("{path}?{query}"),
             None => path,
-        };
-        let target = PathAndQuery::try_from(target).expect("made of the parts of a valid target");
-        Some(Uri::from(target))
+        })
     }
 }
 
@@ -277,7 +285,15 @@ pub fn percent_encoded(text: &str) -> HeaderValue {
         encoding: crate::config::Encoding::Percent,
         max_length: usize::MAX,
     };
-    value::single(text, rule).unwrap_or(HeaderValue::from_static(""))
+    let mut out = Vec::new();
+    value::single(&mut out, text, rule).ok();
+    HeaderValue::try_from(out).unwrap_or(HeaderValue::from_static(""))
+}
+
+/// Whether a field (lower case) is written from what is known here, or has been answered here: hyper sends 100 when the
+/// body is first asked for.
+fn is_written_anew(name: &str) -> bool {
+    matches!(name, "host" | "content-length" | "expect")
 }
 
 /// HTTP/2 clients may send one cookie a line; HTTP/1.1 upstreams know one line (RFC 9113 section 8.2.3).
@@ -293,14 +309,4 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(b"; ".as_slice())) {
         headers.insert(COOKIE, joined);
     }
-}
-
-/// Cleans an upstream's answer: what is bound to its connection goes no further, but for a switch of protocols.
-pub fn undress(mut reply: Response<Body>) -> Response<Body> {
-    if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
-        return reply;
-    }
-    hop::strip(reply.headers_mut(), |_| false);
-    *reply.version_mut() = Version::HTTP_11;
-    reply
 }

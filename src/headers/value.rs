@@ -1,33 +1,55 @@
 //! How a part of a session becomes the value of a header.
 
-use http::HeaderValue;
-
 use super::HeaderError;
-use crate::config::Encoding;
+use crate::config::{Encoding, IdentityField};
+use crate::session::Session;
 
-/// One text.
-pub(super) fn single(text: &str, rule: ValueRule) -> Result<HeaderValue, HeaderError> {
-    if text.is_empty() {
-        return Ok(HeaderValue::from_static(""));
-    }
-    let mut out = String::with_capacity(text.len());
-    encode(&mut out, text, rule.encoding, false)?;
-    rule.finish(out)
+/// Writes one text.
+pub(super) fn single(out: &mut Vec<u8>, text: &str, rule: ValueRule) -> Result<(), HeaderError> {
+    let start = out.len();
+    encode(out, text, rule.encoding, false)?;
+    rule.holds(out, start)
 }
 
-/// Several texts, joined with commas; a comma inside one is encoded, so splitting at commas gives them back.
-pub(super) fn joined(texts: &[String], rule: ValueRule) -> Result<HeaderValue, HeaderError> {
-    if texts.is_empty() {
-        return Ok(HeaderValue::from_static(""));
-    }
-    let mut out = String::with_capacity(texts.iter().map(|text| text.len() + 1).sum());
+/// Writes several texts, joined with commas; a comma inside one is encoded, so splitting at commas gives them back.
+pub(super) fn joined(
+    out: &mut Vec<u8>,
+    texts: &[String],
+    rule: ValueRule,
+) -> Result<(), HeaderError> {
+    let start = out.len();
     for (index, text) in texts.iter().enumerate() {
         if index > 0 {
-            out.push(',');
+            out.push(b',');
         }
-        encode(&mut out, text, rule.encoding, true)?;
+        encode(out, text, rule.encoding, true)?;
     }
-    rule.finish(out)
+    rule.holds(out, start)
+}
+
+/// Writes this part of a session; nothing, if the session does not have it.
+pub(super) fn of(
+    session: &Session,
+    field: IdentityField,
+    rule: ValueRule,
+    out: &mut Vec<u8>,
+) -> Result<(), HeaderError> {
+    match field {
+        IdentityField::UserId => single(out, &session.user_id, rule),
+        IdentityField::Permissions => joined(out, &session.permissions, rule),
+        IdentityField::Roles => joined(out, &session.roles, rule),
+        IdentityField::DeviceId => single(out, &session.device.id, rule),
+        IdentityField::DeviceType => single(out, &session.device.kind, rule),
+        IdentityField::DeviceName => single(out, &session.device.name, rule),
+        IdentityField::ExpiresAt => {
+            if let Some(end) = session.expires_at {
+                out.extend_from_slice((end / 1000).to_string().as_bytes());
+            }
+            Ok(())
+        }
+        // These two are no parts of a session.
+        IdentityField::RequestId | IdentityField::Route => Ok(()),
+    }
 }
 
 /// What a value may look like.
@@ -38,46 +60,43 @@ pub(super) struct ValueRule {
 }
 
 impl ValueRule {
-    fn finish(self, text: String) -> Result<HeaderValue, HeaderError> {
-        if text.len() > self.max_length {
+    fn holds(self, out: &[u8], start: usize) -> Result<(), HeaderError> {
+        if out.len() - start > self.max_length {
             return Err(HeaderError::TooLong);
         }
-        HeaderValue::try_from(text).map_err(|_| HeaderError::Unencodable)
+        Ok(())
     }
 }
 
+/// Writes visible ASCII and nothing else, so that what is written is the value of a header and stays in its line.
 fn encode(
-    out: &mut String,
+    out: &mut Vec<u8>,
     text: &str,
     encoding: Encoding,
     in_list: bool,
 ) -> Result<(), HeaderError> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%' && !(in_list && byte == b',');
     if text.bytes().all(plain) {
-        out.push_str(text);
+        out.extend_from_slice(text.as_bytes());
         return Ok(());
     }
     if encoding == Encoding::Refuse {
         // `%` needs no encoding where nothing is encoded.
         let fits = text.bytes().all(|byte| plain(byte) || byte == b'%');
-        out.push_str(text);
-        return if fits {
-            Ok(())
-        } else {
-            Err(HeaderError::Unencodable)
-        };
+        if !fits {
+            return Err(HeaderError::Unencodable);
+        }
+        out.extend_from_slice(text.as_bytes());
+        return Ok(());
     }
     for byte in text.bytes() {
         if plain(byte) {
-            out.push(char::from(byte));
+            out.push(byte);
         } else {
-            out.push('%');
+            out.push(b'%');
             for nibble in [byte >> 4, byte & 15] {
-                out.push(
-                    char::from_digit(nibble.into(), 16)
-                        .expect("a nibble is one hex digit")
-                        .to_ascii_uppercase(),
-                );
+                let digits = b"0123456789ABCDEF";
+                out.extend(digits.get(usize::from(nibble)));
             }
         }
     }
@@ -96,6 +115,18 @@ mod tests {
         encoding: Encoding::Refuse,
         max_length: 64,
     };
+
+    fn single(text: &str, rule: ValueRule) -> Result<String, HeaderError> {
+        let mut out = b"before".to_vec();
+        super::single(&mut out, text, rule)?;
+        Ok(String::from_utf8(out.split_off(6)).unwrap())
+    }
+
+    fn joined(texts: &[String], rule: ValueRule) -> Result<String, HeaderError> {
+        let mut out = Vec::new();
+        super::joined(&mut out, texts, rule)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
 
     #[test]
     fn what_a_header_cannot_carry_is_percent_encoded_or_refused() {

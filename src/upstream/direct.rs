@@ -7,8 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_body_util::{BodyExt as _, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connect::{dial, speak};
+use super::connect::dial;
 use super::tls::{Tls, Trust};
 use crate::body::Body;
 use crate::config::value::Origin;
@@ -80,9 +83,10 @@ impl Direct {
         request.headers_mut().insert(header::HOST, host);
         let socket = dial(&self.origin.host, self.origin.port).await?;
         let mut sender = match &self.tls {
-            Some(tls) => speak(tls.connect(socket).await?).await.map_err(broken)?,
-            None => speak(socket).await.map_err(broken)?,
-        };
+            Some(tls) => speak(tls.connect(socket).await?).await,
+            None => speak(socket).await,
+        }
+        .map_err(broken)?;
         let (parts, body) = sender
             .send_request(request)
             .await
@@ -92,4 +96,14 @@ impl Direct {
         let body = body.map_err(|error| DirectError::Broken(error.to_string()))?;
         Ok(Response::from_parts(parts, body.to_bytes()))
     }
+}
+
+/// Starts HTTP/1.1. The task that drives the connection ends when the sender is dropped.
+async fn speak<T>(io: T) -> Result<SendRequest<Body>, hyper::Error>
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }

@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 use std::io;
 
-use crate::body::{BodyTooLarge, ClientGone};
+use super::wire::WireError;
+use crate::body::{BodyError, BodyTooLarge, ClientGone};
 
 /// Why there is no answer from upstream.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub enum UpstreamError {
     ResponseTimeout,
     /// It closed the connection or did not speak HTTP/1.1. 502.
     #[error("the upstream broke off or broke the protocol")]
-    Broken(#[source] hyper::Error),
+    Broken(#[source] WireError),
     /// It switched to a protocol that was not asked for. 502.
     #[error("the upstream switched to a protocol that was not asked for")]
     WrongUpgrade,
@@ -31,9 +32,9 @@ pub enum UpstreamError {
     ClientBody,
 }
 
-/// What an error of a connection comes down to.
-pub(super) fn whose_fault(error: hyper::Error) -> UpstreamError {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(&error);
+/// Whose fault it is that a request could not be sent to its end.
+pub(super) fn whose_fault(error: BodyError) -> UpstreamError {
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(error.as_ref());
     while let Some(found) = cause {
         if found.is::<BodyTooLarge>() {
             return UpstreamError::BodyTooLarge;
@@ -43,5 +44,5 @@ pub(super) fn whose_fault(error: hyper::Error) -> UpstreamError {
         }
         cause = found.source();
     }
-    UpstreamError::Broken(error)
+    UpstreamError::Broken(io::Error::other(error).into())
 }

@@ -1,12 +1,16 @@
 //! Real sockets on both sides: upstreams that speak raw bytes, and clients that come through a real HTTP server.
 
+mod reuse;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
@@ -16,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::body::BodyError;
 use crate::config::value;
+use crate::headers::RequestHead;
 
 /// Long enough for anything that should happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,11 +126,31 @@ fn timeouts(millis: u64) -> Timeouts {
     }
 }
 
+/// The request as the gateway would hand it over.
+fn parcel(request: Request<Body>, upgrade: Option<ClientUpgrade>, timeouts: Timeouts) -> Parcel {
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().unwrap().as_str();
+    let mut head = RequestHead::begin(&parts.method, target, &parts.headers[HOST]);
+    let framing = [HOST, CONTENT_LENGTH];
+    for (name, value) in &parts.headers {
+        if !framing.contains(name) {
+            head.field(name, value);
+        }
+    }
+    head.end(&body, parts.headers.contains_key(CONTENT_LENGTH));
+    Parcel {
+        head,
+        body,
+        upgrade,
+        timeouts,
+    }
+}
+
 async fn send(
     upstream: &Upstream,
     request: Request<Body>,
 ) -> Result<Response<Body>, UpstreamError> {
-    let sent = upstream.send(request, None, timeouts(10_000));
+    let sent = upstream.send(parcel(request, None, timeouts(10_000)));
     tokio::time::timeout(PATIENCE, sent).await.unwrap()
 }
 
@@ -201,7 +226,7 @@ async fn pass(
         return refuse(413);
     };
     let request = Request::from_parts(parts, body);
-    match upstream.send(request, upgrade, timeouts).await {
+    match upstream.send(parcel(request, upgrade, timeouts)).await {
         Ok(mut response) => {
             response.headers_mut().remove(TRANSFER_ENCODING);
             response
@@ -366,7 +391,10 @@ async fn an_upstream_that_stalls_within_its_answer_is_given_up() {
     .await;
     let upstream = upstream(&[address], "");
 
-    let answer = upstream.send(get(), None, timeouts(100)).await.unwrap();
+    let answer = upstream
+        .send(parcel(get(), None, timeouts(100)))
+        .await
+        .unwrap();
 
     assert!(read(answer.into_body()).await.is_err());
 }
@@ -410,7 +438,7 @@ async fn a_handshake_that_never_ends_is_a_connect_timeout() {
     ))
     .unwrap();
 
-    let late = upstream.send(get(), None, timeouts(100)).await;
+    let late = upstream.send(parcel(get(), None, timeouts(100))).await;
 
     assert!(matches!(late, Err(UpstreamError::ConnectTimeout)));
 }
@@ -420,7 +448,7 @@ async fn an_upstream_that_does_not_answer_is_given_up() {
     let (address, _) = scripted(&[Answer::Silence]).await;
 
     let late = upstream(&[address], "")
-        .send(get(), None, timeouts(100))
+        .send(parcel(get(), None, timeouts(100)))
         .await;
 
     assert!(matches!(late, Err(UpstreamError::ResponseTimeout)));

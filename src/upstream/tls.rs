@@ -15,6 +15,9 @@ use crate::config::UpstreamTls;
 use crate::config::fault::Fault;
 use crate::socket::Socket;
 
+/// A connection with TLS.
+pub(super) type Stream = TlsStream<Socket>;
+
 /// What an upstream's certificates are checked against; shared by its endpoints.
 #[derive(Clone)]
 pub(super) struct Trust {
@@ -95,7 +98,7 @@ impl Tls {
     ///
     /// # Errors
     /// If it breaks off, or if the certificate is not one to trust.
-    pub(super) async fn connect(&self, stream: Socket) -> io::Result<TlsStream<Socket>> {
+    pub(super) async fn connect(&self, stream: Socket) -> io::Result<Stream> {
         self.connector.connect(self.name.clone(), stream).await
     }
 }

@@ -8,17 +8,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::deadline::{self, LazyTimer};
 use crate::headers::ClientUpgrade;
-use crate::upgraded::{Duplex, OnUpgrade};
+use crate::upgraded::{Duplex, OnUpgrade, Upgraded};
 
 /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte. It outlives the
 /// upstream, which a new configuration may replace, and holds the slot of its client until its end.
-pub(super) fn open(upgrade: ClientUpgrade, upstream: hyper::upgrade::OnUpgrade, idle: Duration) {
+pub(super) fn open(upgrade: ClientUpgrade, upstream: Upgraded, idle: Duration) {
     let ClientUpgrade { client, slot, .. } = upgrade;
     tokio::spawn(async move {
         if let Err(error) = relay(client, upstream, idle).await {
@@ -40,14 +39,9 @@ pub(super) fn switches_to(headers: &HeaderMap, protocol: &str) -> bool {
         .eq_ignore_ascii_case(protocol.as_bytes())
 }
 
-async fn relay(
-    client: OnUpgrade,
-    upstream: hyper::upgrade::OnUpgrade,
-    idle: Duration,
-) -> io::Result<()> {
+async fn relay(client: OnUpgrade, upstream: Upgraded, idle: Duration) -> io::Result<()> {
     let traffic = Arc::new(Traffic::new());
-    let upstream = upstream.await.map_err(io::Error::other)?;
-    let mut upstream = Watched::new(TokioIo::new(upstream), &traffic);
+    let mut upstream = Watched::new(upstream, &traffic);
     let client = client.await?;
     let mut client = Watched::new(client, &traffic);
     let copied = tokio::io::copy_bidirectional(&mut client, &mut upstream);
