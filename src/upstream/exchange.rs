@@ -13,13 +13,9 @@ use super::wire::{Answer, Upload, UploadError, WireError};
 use super::{UpstreamError, deadline};
 use crate::body::Progress;
 
-/// What came of sending a request.
-pub(super) enum Asked {
-    /// The head of an answer.
-    Answered(Connection, Answer),
-    /// The connection was of no use, and the request may be sent again.
-    Unsent(WireError),
-}
+/// What came of sending a request: the head of an answer, or why the connection was of no use. The request may be sent
+/// again then.
+pub(super) type Asked = Result<(Connection, Answer), WireError>;
 
 /// Sends the request and waits for the head of the answer, at most `wait` from the moment when the upstream took the
 /// last piece of the request. Time in which the client is waited for does not count: the client's body has a deadline of
@@ -50,7 +46,7 @@ pub(super) async fn ask(
     })
     .await;
     match answered {
-        Ok(answer) => Ok(Asked::Answered(connection, answer)),
+        Ok(answer) => Ok(Ok((connection, answer))),
         Err(Failed::Late) => Err(UpstreamError::ResponseTimeout),
         Err(Failed::Body(error)) => Err(whose_fault(error)),
         Err(Failed::Wire(error)) => {
@@ -58,7 +54,7 @@ pub(super) async fn ask(
             let again = !upload.is_touched() || (connection.used && upload.is_repeatable());
             if lost && again {
                 upload.rewind();
-                return Ok(Asked::Unsent(error));
+                return Ok(Err(error));
             }
             Err(UpstreamError::Broken(error))
         }

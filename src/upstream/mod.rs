@@ -34,7 +34,6 @@ use self::all::Made;
 pub use self::all::{UpstreamId, Upstreams};
 pub use self::direct::{Direct, DirectError};
 pub use self::error::UpstreamError;
-use self::exchange::Asked;
 pub use self::fetch::{Document, FetchError};
 use self::pool::{Connection, Pool};
 use self::reply::Source;
@@ -149,10 +148,10 @@ impl Upstream {
         let now = Instant::now();
         let pooled = poll_fn(|cx| Poll::Ready(endpoint.pool.take(cx, now))).await;
         if let Some(pooled) = pooled {
-            match exchange::ask(pooled, upload, now, timeouts.response.get()).await? {
-                Asked::Answered(connection, answer) => return Ok((connection, answer)),
-                // It was closed while idle; what else is idle there is likely to be closed, too.
-                Asked::Unsent(_) => {}
+            // It may have been closed while idle; what else is idle there is likely to be closed then, too.
+            let asked = exchange::ask(pooled, upload, now, timeouts.response.get()).await?;
+            if let Ok(answered) = asked {
+                return Ok(answered);
             }
         }
         // Rare, and large: kept out of the future that every request carries.
@@ -180,9 +179,9 @@ impl Upstream {
             };
             let wait = timeouts.response.get();
             match exchange::ask(connection, upload, Instant::now(), wait).await? {
-                Asked::Answered(connection, answer) => return Ok((connection, answer)),
-                Asked::Unsent(_) if tried < tries => {}
-                Asked::Unsent(error) => return Err(UpstreamError::Broken(error)),
+                Ok(answered) => return Ok(answered),
+                Err(_) if tried < tries => {}
+                Err(error) => return Err(UpstreamError::Broken(error)),
             }
         }
     }

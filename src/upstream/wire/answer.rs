@@ -74,11 +74,11 @@ impl Answer {
     ///
     /// # Errors
     /// If it is no head of HTTP/1.0 or 1.1, or does not tell in exactly one way where the body ends.
-    pub(super) fn parse(head: Bytes, to_head: bool) -> Result<Self, WireError> {
+    pub(super) fn parse(head: &Bytes, to_head: bool) -> Result<Self, WireError> {
         let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut []);
         let read = httparse::ParserConfig::default()
-            .parse_response_with_uninit_headers(&mut parsed, &head, &mut fields)
+            .parse_response_with_uninit_headers(&mut parsed, head, &mut fields)
             .map_err(refused)?;
         let whole = matches!(read, httparse::Status::Complete(length) if length == head.len());
         let (true, Some(code), Some(version)) = (whole, parsed.code, parsed.version) else {
@@ -88,7 +88,7 @@ impl Answer {
         let status = status.ok_or(WireError::Head("no such status"))?;
         let mut read = Fields::with_capacity(parsed.headers.len());
         for field in parsed.headers.iter() {
-            read.take(&head, field)?;
+            read.take(head, field)?;
         }
         read.into_answer(status, version == 1, to_head)
     }

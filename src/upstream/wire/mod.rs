@@ -166,7 +166,7 @@ impl Wire {
     ) -> Poll<Result<Answer, WireError>> {
         loop {
             while let Some(head) = answer::cut(&mut self.input, &mut self.scanned)? {
-                let answer = Answer::parse(head, to_head)?;
+                let answer = Answer::parse(&head, to_head)?;
                 if !answer.is_interim() {
                     return Poll::Ready(Ok(answer));
                 }

@@ -8,14 +8,14 @@ use super::*;
 fn parse(text: &[u8], to_head: bool) -> Result<Option<Answer>, WireError> {
     let mut input = BytesMut::from(text);
     let head = answer::cut(&mut input, &mut 0)?;
-    head.map(|head| Answer::parse(head, to_head)).transpose()
+    head.map(|head| Answer::parse(&head, to_head)).transpose()
 }
 
 /// The whole body, and what is left behind it; `None` if the body has no end in these bytes.
 fn body(text: &[u8]) -> Result<Option<(String, usize)>, WireError> {
     let mut input = BytesMut::from(text);
     let head = answer::cut(&mut input, &mut 0)?.unwrap();
-    let mut decoder = Answer::parse(head, false)?.body;
+    let mut decoder = Answer::parse(&head, false)?.body;
     let mut read = String::new();
     loop {
         match decoder.decode(&mut input)? {
@@ -99,7 +99,7 @@ fn a_head_is_read_once_it_is_whole_in_whatever_pieces_it_comes() {
     }
     input.extend_from_slice(&text[whole - 1..]);
     let head = answer::cut(&mut input, &mut scanned).unwrap().unwrap();
-    let read = Answer::parse(head, false).unwrap();
+    let read = Answer::parse(&head, false).unwrap();
 
     assert_eq!((read.status, read.body.left()), (StatusCode::OK, Some(7)));
     assert_eq!(read.headers["x-a"], "b");
@@ -239,7 +239,7 @@ fn values_are_cut_out_of_the_head_and_not_copied() {
     let head = Bytes::from_static(b"HTTP/1.1 200 OK\r\nx-a: some value\r\n\r\n");
     let place = head.as_ptr().addr()..head.as_ptr().addr() + head.len();
 
-    let read = Answer::parse(head, false).unwrap();
+    let read = Answer::parse(&head, false).unwrap();
 
     assert!(place.contains(&read.headers["x-a"].as_bytes().as_ptr().addr()));
 }
