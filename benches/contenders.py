@@ -143,6 +143,10 @@ def start_drawbridge(around, name, more=""):
     return process.pid, port
 
 
+def start_strict(around, name):
+    return start_drawbridge(around, name, '[cache]\nmax_staleness = "0s"')
+
+
 @dataclasses.dataclass
 class Contender:
     title: str
@@ -158,7 +162,8 @@ class Contender:
 CONTENDERS = {
     "nginx-plain": Contender("nginx, plain proxy", start_nginx_plain, "/", False),
     "nginx-lua": Contender("nginx + Lua + Redis", start_nginx_lua, "/", True),
-    "drawbridge-auth": Contender("drawbridge, required route", start_drawbridge, "/", True),
+    "drawbridge-auth": Contender("drawbridge, required route, from memory", start_drawbridge, "/", True),
+    "drawbridge-strict": Contender("drawbridge, required route, Redis each time", start_strict, "/", True),
     "drawbridge-public": Contender("drawbridge, public route", start_drawbridge, "/public", False),
     "nginx-fresh": Contender("nginx, plain proxy, new connection each", start_nginx_plain, "/", False, fresh=True),
     "drawbridge-fresh": Contender("drawbridge, required route, new connection each", start_drawbridge, "/", True, fresh=True),
@@ -168,9 +173,11 @@ CONTENDERS = {
 
 # Numerator, denominator, and the most the ratio may be (None: for information).
 RATIOS = [
-    ("drawbridge-auth", "nginx-lua", 0.85),
+    ("drawbridge-strict", "nginx-lua", 0.85),
+    ("drawbridge-strict", "nginx-plain", 1.35),
     ("drawbridge-public", "nginx-plain", 1.0),
-    ("drawbridge-auth", "nginx-plain", None),
+    ("drawbridge-auth", "nginx-plain", 0.95),
+    ("drawbridge-auth", "nginx-lua", 0.52),
     ("drawbridge-local", "drawbridge-auth", None),
     ("drawbridge-shared", "drawbridge-auth", None),
     ("nginx-lua", "nginx-plain", None),
