@@ -7,8 +7,8 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick]
 
-Installs what the tests need (redis-server, curl, cargo-nextest), then checks format, lints and dependencies, and runs
-every test. Takes about 10 minutes the first time on two cores, most of it compiling.
+Installs what the tests need (redis-server, curl, cargo-nextest, Schemathesis), then checks format, lints and
+dependencies, runs every test, and lets Schemathesis loose on the admin API. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --quick   only the tests: no format, lint and dependency checks, and nothing is installed
 HELP
@@ -28,6 +28,7 @@ install_missing() {
     have redis-server || missing+=(redis)
     have curl || missing+=(curl)
     have cc || missing+=(cc)
+    python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python)
     [ ${#missing[@]} -eq 0 ] && return
     if have apt-get; then
         local packages=()
@@ -35,6 +36,7 @@ install_missing() {
             case "$name" in
                 redis) packages+=(redis-server) ;;
                 cc) packages+=(build-essential) ;;
+                python) packages+=(python3 python3-venv) ;;
                 *) packages+=("$name") ;;
             esac
         done
@@ -91,3 +93,10 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
 # Files: a cluster and its clients on one machine need more than the usual 1,024.
 ulimit -n 8192 2>/dev/null || true
 cargo nextest run --locked
+
+section "Schemathesis"
+if [ "${1:-}" = "--quick" ]; then
+    bash tests/schemathesis.sh --installed-only
+else
+    bash tests/schemathesis.sh
+fi

@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// A text of `MIN` to `MAX` bytes.
+/// A text of `MIN` to `MAX` characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct Text<const MIN: usize, const MAX: usize>(pub(super) String);
@@ -29,7 +29,7 @@ impl<const MIN: usize, const MAX: usize> Default for Text<MIN, MAX> {
 impl<'de, const MIN: usize, const MAX: usize> Deserialize<'de> for Text<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        if (MIN..=MAX).contains(&text.len()) {
+        if (MIN..=MAX).contains(&text.chars().count()) {
             return Ok(Self(text));
         }
         Err(D::Error::custom("a text that is too short or too long"))
@@ -42,7 +42,6 @@ impl<const MIN: usize, const MAX: usize> PartialSchema for Text<MIN, MAX> {
             .schema_type(Type::String)
             .min_length(Some(MIN))
             .max_length(Some(MAX))
-            .description(Some(format!("{MIN} to {MAX} bytes in UTF-8")))
             .into()
     }
 }
@@ -58,7 +57,10 @@ pub(super) fn texts<const MIN: usize, const MAX: usize>(texts: Vec<Text<MIN, MAX
     texts.into_iter().map(|text| text.0).collect()
 }
 
-/// A number from `MIN` to `MAX`.
+/// The largest number up to which a float can be any whole number: 2^53.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number<const MIN: u64, const MAX: u64>(pub(super) u64);
 
@@ -85,11 +87,22 @@ impl<const MIN: u64, const MAX: u64> Number<MIN, MAX> {
 
 impl<'de, const MIN: u64, const MAX: u64> Deserialize<'de> for Number<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let number = u64::deserialize(from)?;
-        if (MIN..=MAX).contains(&number) {
-            return Ok(Self(number));
+        let number = serde_json::Number::deserialize(from)?;
+        // JSON Schema's integers may be written as `95.0` too.
+        let whole = |number: &f64| number.fract() == 0.0 && (0.0..=MAX_EXACT).contains(number);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is whole and in bounds"
+        )]
+        let exact = |number: f64| number as u64;
+        let number = number
+            .as_u64()
+            .or_else(|| number.as_f64().filter(whole).map(exact));
+        match number.filter(|number| (MIN..=MAX).contains(number)) {
+            Some(number) => Ok(Self(number)),
+            None => Err(D::Error::custom("a number that is not allowed")),
         }
-        Err(D::Error::custom("a number that is too small or too large"))
     }
 }
 
@@ -117,11 +130,13 @@ mod tests {
     #[test]
     fn what_is_read_keeps_the_bounds_that_the_schema_tells() {
         let text = |json: &str| serde_json::from_str::<Text<1, 3>>(json).is_ok();
-        assert!(text("\"a\"") && text("\"abc\""));
-        assert!(!text("\"\"") && !text("\"abcd\"") && !text("\"éé\"") && !text("1"));
+        assert!(text("\"a\"") && text("\"éßü\""));
+        assert!(!text("\"\"") && !text("\"abcd\"") && !text("1"));
         let number = |json: &str| serde_json::from_str::<Number<1, 9>>(json).is_ok();
-        assert!(number("1") && number("9"));
-        assert!(!number("0") && !number("10") && !number("-1") && !number("1.5"));
+        assert!(number("1") && number("9") && number("9.0") && number("0.2e1"));
+        assert!(
+            !number("0") && !number("10") && !number("-1") && !number("1.5") && !number("\"1\"")
+        );
 
         let schema = serde_json::to_value(Text::<1, 3>::schema()).unwrap();
         assert_eq!(

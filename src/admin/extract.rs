@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use super::App;
 use super::problem::Problem;
 
-/// Longest part of a path: what a name may have, when it is decoded.
+/// Longest part of a path in characters, when it is decoded.
 const MAX_NAME: usize = 256;
 
 /// Parts of the path, decoded.
@@ -44,7 +44,7 @@ pub(super) trait Names: Sized {
 
 impl Names for String {
     fn short(&self) -> bool {
-        self.len() <= MAX_NAME
+        self.chars().count() <= MAX_NAME
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::audit::AuditError;
+use crate::session::RecordError;
 use crate::sessions::LoginError;
 use crate::store::StoreError;
 use crate::token::TokenError;
@@ -162,6 +163,24 @@ impl Problem {
         problem(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
 
+    /// What the store holds cannot be read: of a call that writes nothing.
+    pub(super) fn unreadable(error: &StoreError) -> Self {
+        tracing::warn!(%error, "an admin call met a record that cannot be read");
+        problem(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "record_unreadable",
+            "What the session store holds cannot be read.",
+        )
+    }
+
+    /// What a look-up failed with.
+    pub(super) fn of_lookup(error: StoreError) -> Self {
+        if let StoreError::Record(_) = error {
+            return Self::unreadable(&error);
+        }
+        error.into()
+    }
+
     /// The same, of which the audit log knows already.
     pub(super) fn noted(mut self) -> Self {
         self.noted = true;
@@ -225,13 +244,12 @@ impl From<StoreError> for Problem {
                     "The session store does not answer, so this cannot be told or done right now. Try again.",
                 )
             }
-            StoreError::Record(_) => {
-                tracing::warn!(%error, "an admin call met a record that cannot be read");
-                unavailable(
-                    "record_unreadable",
-                    "What the session store holds cannot be read.",
-                )
-            }
+            StoreError::Record(RecordError::TooLarge) => problem(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "record_too_large",
+                "This would make a record that is larger than the session store takes.",
+            ),
+            StoreError::Record(_) => Self::unreadable(&error),
             StoreError::NoUsers => unavailable(
                 "no_sessions",
                 "There is no [sessions] in the configuration, so users have no records.",

@@ -8,7 +8,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
-use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+};
 
 use super::App;
 use super::bounded::{Level, Name, Note, Seconds, Text, texts};
@@ -44,7 +46,7 @@ pub(super) struct NewSession {
     refresh: bool,
     /// The address that its user comes from.
     #[serde(default)]
-    #[schema(value_type = Option<String>, format = "ipv4")]
+    #[schema(schema_with = address)]
     ip: Option<IpAddr>,
     /// What its user calls it.
     #[serde(default)]
@@ -52,6 +54,19 @@ pub(super) struct NewSession {
     /// 0 to 100.
     #[serde(default)]
     risk: Option<Level>,
+}
+
+fn address() -> Schema {
+    let text = |format| {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(format)))
+    };
+    AnyOfBuilder::new()
+        .item(text(KnownFormat::Ipv4))
+        .item(text(KnownFormat::Ipv6))
+        .item(ObjectBuilder::new().schema_type(Type::Null))
+        .into()
 }
 
 /// The device that a session is opened on.

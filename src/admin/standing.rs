@@ -124,7 +124,8 @@ pub(super) async fn act_as(
     Json(order): Json<ActAs>,
 ) -> Result<(StatusCode, axum::Json<Granted>), Problem> {
     let token = app.shape.check(order.actor_token.0.as_bytes())?;
-    let Standing::Live(actor) = app.sessions.find(&token).await? else {
+    let standing = app.sessions.find(&token).await;
+    let Standing::Live(actor) = standing.map_err(Problem::of_lookup)? else {
         return Err(Problem::NO_SESSION);
     };
     let detail =

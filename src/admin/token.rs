@@ -15,6 +15,7 @@ use super::extract::Form;
 use super::openapi::WriteRefusals;
 use super::problem::Problem;
 use crate::session::{Device, Session};
+use crate::token::RefreshToken;
 
 /// A token that somebody wants to know about, or to be rid of.
 #[derive(Deserialize, ToSchema)]
@@ -112,7 +113,8 @@ pub(super) async fn introspect(
     let Ok(token) = app.shape.check(shown.token.as_bytes()) else {
         return Ok(axum::Json(Introspection::default()));
     };
-    let found = app.sessions.introspect(&token).await?;
+    let found = app.sessions.introspect(&token).await;
+    let found = found.map_err(Problem::of_lookup)?;
     Ok(axum::Json(
         found.map_or_else(Introspection::default, Introspection::from),
     ))
@@ -133,7 +135,10 @@ pub(super) async fn revoke(
     };
     let sessions = Arc::clone(&app.sessions);
     let work = async move {
-        let ended = sessions.logout(&token).await?;
+        let ended = match RefreshToken::read(token.expose()) {
+            Some(_) => sessions.logout_family(token.expose()).await?,
+            None => sessions.logout(&token).await?,
+        };
         let detail = json!({"ended": ended.sids, "confirmed": ended.confirmed});
         Ok((StatusCode::OK, detail))
     };

@@ -350,14 +350,22 @@ impl Gateway {
         self.find(false)
     }
 
+    /// This field of the first line of the log with this message.
+    pub(super) fn said(&self, wanted: &str, name: &str) -> Value {
+        let events = self.events();
+        let mut told = events.iter().filter(|event| message(event) == wanted);
+        let event = told.next();
+        field(
+            event.unwrap_or_else(|| panic!("it never said `{wanted}`")),
+            name,
+        )
+        .clone()
+    }
+
     /// What its metrics listener answers at this path.
     pub(crate) async fn monitor(&self, path: &str) -> Reply {
-        let events = self.events();
-        let mut told = events
-            .iter()
-            .filter(|event| message(event) == "telling metrics");
-        let event = told.next().expect("it has a `[metrics] listen`");
-        let address = field(event, "address").as_str().unwrap();
+        let address = self.said("telling metrics", "address");
+        let address = address.as_str().unwrap();
         let stream = tokio::net::TcpStream::connect(address).await.unwrap();
         Connection::h1_over(stream)
             .await

@@ -7,6 +7,7 @@
     reason = "every test program uses another part of it"
 )]
 
+pub(crate) mod admin;
 pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod gateway;
