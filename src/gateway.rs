@@ -362,6 +362,7 @@ fn client_upgrade(
         protocol,
         client,
         slot,
+        until: None,
     }))
 }
 
