@@ -9,6 +9,7 @@ mod cells;
 mod explain;
 mod rates;
 mod record;
+mod streams;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use crate::body::{Body, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::{self, Head, HeadLimits};
-use crate::headers::{self, ClientUpgrade, Facts, ForwardedPlan, Origin, Outbound};
+use crate::headers::{self, Facts, ForwardedPlan, Origin, Outbound};
 use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::peer::Peer;
@@ -36,7 +37,6 @@ use crate::route::{Route, Routes};
 use crate::sessions::{Memory, Queues, Sessions, Standing};
 use crate::store::SessionStore;
 use crate::token::{Token, TokenError};
-use crate::upgraded::Offer;
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -215,7 +215,7 @@ impl Gateway {
             }
         }
         self.take(&route.limits.inside, &who, &mut told).await?;
-        let upgrade = client_upgrade(route, &mut parts, caller.peer)?;
+        let upgrade = self.upgrade(route, &mut parts, caller.peer, &who)?;
         head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
             body,
@@ -233,7 +233,8 @@ impl Gateway {
             route
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
-        let mut reply = self.cross(route, outbound, &mut record.spent).await?;
+        let reply = self.cross(route, outbound, &mut record.spent).await?;
+        let mut reply = self.cut(route, &who, reply);
         told.write(reply.headers_mut());
         Ok(reply)
     }
@@ -334,39 +335,6 @@ struct Caller<'a> {
     peer: &'a Peer,
     origin: &'a Origin,
     id: &'a HeaderValue,
-}
-
-/// The switch of protocols that a request asks for, if the route allows it. Without it the request goes on as a plain
-/// one: its `Upgrade` is stripped like every other field of the connection.
-fn client_upgrade(
-    route: &Route,
-    parts: &mut Parts,
-    peer: &Peer,
-) -> Result<Option<ClientUpgrade>, Refusal> {
-    if route.upgrades.is_empty() {
-        return Ok(None);
-    }
-    let Some(protocol) =
-        headers::upgrade_protocol(&parts.headers).filter(|name| route.upgrades.contains(name))
-    else {
-        return Ok(None);
-    };
-    // What follows the head would be taken for the body by one side and for the other protocol by the other.
-    let framed = parts
-        .headers
-        .get(http::header::CONTENT_LENGTH)
-        .is_some_and(|length| length != "0");
-    if framed || parts.headers.contains_key(http::header::TRANSFER_ENCODING) {
-        return Err(Refusal::UpgradeWithBody);
-    }
-    let slot = peer.slot.clone();
-    let offer = parts.extensions.remove::<Offer>();
-    let client = offer.and_then(|offer| offer.take());
-    Ok(client.map(|client| ClientUpgrade {
-        protocol,
-        client,
-        slot,
-    }))
 }
 
 /// Outages are for the operator; everything else is the client's own doing and belongs into the access log.

@@ -60,6 +60,7 @@ pub mod slot;
 pub mod socket;
 pub mod store;
 pub mod token;
+pub mod until;
 pub mod upgraded;
 pub mod upstream;
 pub mod uptime;

@@ -45,8 +45,19 @@ pub struct Route {
     pub upgrades: Vec<String>,
     /// How old what is known of a session may be.
     pub max_age: MaxAge,
+    /// Whether a tunnel, and any other answer, is cut when its session ends.
+    pub cuts: Cuts,
     /// How many requests it takes; routes without limits of their own share the default ones.
     pub limits: Arc<RouteLimits>,
+}
+
+/// What is cut when its session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cuts {
+    /// Connections that were upgraded.
+    pub tunnels: bool,
+    /// Answers that are still being sent.
+    pub answers: bool,
 }
 
 /// No rule for a request.
@@ -229,6 +240,10 @@ impl Shared<'_> {
                 .map(|name| name.as_str().to_owned())
                 .collect(),
             max_age: self.max_age(route),
+            cuts: Cuts {
+                tunnels: route.close_on_revoke.unwrap_or(true),
+                answers: route.close_on_revoke.unwrap_or(false),
+            },
             limits: route.limits.as_ref().map_or_else(
                 || Arc::clone(&self.limits),
                 |own| Arc::new(RouteLimits::new(Some(&route.place()), own)),

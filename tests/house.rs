@@ -25,6 +25,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("slot", 1),
     ("safeguard", 0),
     ("socket", 0),
+    ("until", 2),
     ("uptime", 0),
     ("head", 2),
     ("limit", 3),

@@ -6,7 +6,11 @@ mod support;
 mod bench;
 #[path = "invalidation/groups.rs"]
 mod groups;
+#[path = "invalidation/own.rs"]
+mod own;
 #[path = "invalidation/safeguards.rs"]
 mod safeguards;
 #[path = "invalidation/single.rs"]
 mod single;
+#[path = "invalidation/streams.rs"]
+mod streams;

@@ -133,6 +133,11 @@ impl<V> Entry<V> {
         &self.basis
     }
 
+    /// When it runs out by itself.
+    pub fn ends_at(&self) -> Uptime {
+        self.ends_at
+    }
+
     /// Whether it is neither too old at `now` nor at its end.
     #[inline]
     fn is_young(&self, now: Uptime, max_age: MaxAge) -> bool {

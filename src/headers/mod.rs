@@ -30,6 +30,7 @@ use crate::policy::Permit;
 use crate::session::Session;
 use crate::slot::Slot;
 use crate::token::TokenSources;
+use crate::until::Until;
 use crate::upgraded::OnUpgrade;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
@@ -67,6 +68,8 @@ pub struct ClientUpgrade {
     pub client: OnUpgrade,
     /// Counts the client's connection for as long as it is a tunnel.
     pub slot: Option<Slot>,
+    /// When the tunnel is cut, if it may not outlive its session.
+    pub until: Option<Until>,
 }
 
 /// Why a request cannot be dressed. 500: the session is live, but its identity cannot be told to the upstream, and

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Answer, Cache, Limits, MaxAge};
+use crate::cache::{Answer, Cache, Entry, Limits, MaxAge};
 use crate::changes::Changes;
 use crate::clock::now;
 use crate::config::Config;
@@ -38,21 +38,30 @@ impl Sessions {
         token: &Token,
         max_age: MaxAge,
     ) -> Result<Standing, StoreError> {
-        let Some(reader) = &self.reader else {
+        if self.reader.is_none() {
             return self.find(token).await;
-        };
+        }
+        let entry = self.recall_entry(token, max_age).await?;
+        Ok(entry.verdict().clone())
+    }
+
+    /// The same with what it rests on.
+    pub(super) async fn recall_entry(
+        self: &Arc<Self>,
+        token: &Token,
+        max_age: MaxAge,
+    ) -> Result<Arc<Entry<Standing>>, StoreError> {
+        let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
         let ask = || {
             let (sessions, token) = (Arc::clone(self), token.clone());
             async move { sessions.ask(&token).await }
         };
-        let entry = reader.find(&token.digest(), max_age, ask).await?;
-        Ok(entry.verdict().clone())
+        reader.find(&token.digest(), max_age, ask).await
     }
 
     /// What the store says about this token, and what that rests on.
     async fn ask(&self, token: &Token) -> Result<Answer<Standing>, StoreError> {
-        let changes = self.reader.as_ref().map(|reader| reader.cache().changes());
-        let changes = changes.ok_or(StoreError::Unreachable)?;
+        let changes = self.changes()?;
         let keys = [self.keys.token(token)];
         let (clue, basis) = self.store.observe(changes, &keys, self.clue(token)).await?;
         let (verdict, basis) = match clue {
@@ -67,7 +76,6 @@ impl Sessions {
             Standing::Live(session) => session.expires_at,
             Standing::Unknown | Standing::Ended(_) => None,
         };
-        let left = |end: u64| Duration::from_millis(end.saturating_sub(now()));
         Ok(Answer {
             is_miss: !matches!(verdict, Standing::Live(_)),
             lasts: ends_at.map(left),
@@ -75,4 +83,9 @@ impl Sessions {
             basis,
         })
     }
+}
+
+/// From now until then, in Unix milliseconds.
+pub(super) fn left(end: u64) -> Duration {
+    Duration::from_millis(end.saturating_sub(now()))
 }

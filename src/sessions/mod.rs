@@ -13,6 +13,7 @@ mod queue;
 mod record;
 mod refresh;
 mod right;
+mod stream;
 mod view;
 
 use std::sync::Arc;

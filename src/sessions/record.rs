@@ -46,7 +46,7 @@ impl Sessions {
 }
 
 impl Users {
-    fn background(
+    pub(super) fn background(
         &self,
         user: Option<Kept>,
         realm: Option<Kept>,

@@ -210,6 +210,7 @@ async fn pass(
         protocol: name.to_str().unwrap().to_ascii_lowercase(),
         client: on_upgrade(&mut request),
         slot: None,
+        until: None,
     });
     let (mut parts, incoming) = request.into_parts();
     parts.headers.remove(TRANSFER_ENCODING);

@@ -16,12 +16,29 @@ use crate::headers::ClientUpgrade;
 use crate::upgraded::{Duplex, OnUpgrade, Upgraded};
 
 /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte. It outlives the
-/// upstream, which a new configuration may replace, and holds the slot of its client until its end.
+/// upstream, which a new configuration may replace, and holds the slot of its client until its end. It is cut when its
+/// session ends, if it may not outlive it.
 pub(super) fn open(upgrade: ClientUpgrade, upstream: Upgraded, idle: Duration) {
-    let ClientUpgrade { client, slot, .. } = upgrade;
+    let ClientUpgrade {
+        client,
+        slot,
+        mut until,
+        ..
+    } = upgrade;
     tokio::spawn(async move {
-        if let Err(error) = relay(client, upstream, idle).await {
-            tracing::debug!(%error, "an upgraded connection broke off");
+        let cut = async {
+            match &mut until {
+                Some(until) => until.come().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            relayed = relay(client, upstream, idle) => {
+                if let Err(error) = relayed {
+                    tracing::debug!(%error, "an upgraded connection broke off");
+                }
+            }
+            () = cut => tracing::debug!("an upgraded connection was cut: its session has ended"),
         }
         drop(slot);
     });

@@ -49,6 +49,11 @@ pub struct Glance {
 pub struct Listed {
     /// Its name.
     pub sid: String,
+    /// When it ends, used or not.
+    pub ends_at: u64,
+    /// The realm's epoch in which it began.
+    #[serde(default)]
+    pub realm_epoch: u64,
     /// When its user last proved who they are for a step-up.
     #[serde(default)]
     pub elevated_at: Option<u64>,

@@ -25,7 +25,7 @@ pub use self::login::{Refused, Seen};
 pub use self::refresh::{Step, Turn};
 pub use self::rights::{MAX_RISK, clip};
 pub use self::rules::{HARD_LIMIT, Rules};
-pub use self::standing::{Verdict, judge_foreign, judge_own};
+pub use self::standing::{Verdict, judge_foreign, judge_own, lives_until};
 
 /// The version of both formats that this program writes, and the newest that it reads.
 const VERSION: u8 = 1;

@@ -82,6 +82,22 @@ pub fn judge_foreign(
     Verdict::Live(Arc::new(session))
 }
 
+/// When the session of this name ends, used or not, if it is live: whichever of its tokens is good by now. Nobody who is
+/// banned from everything has one.
+pub fn lives_until(
+    user_id: &str,
+    sid: &str,
+    user: Option<&Glance>,
+    realm: &Realm,
+    now: u64,
+) -> Option<u64> {
+    let user = user.filter(|user| user.user_id == user_id)?;
+    let banned = user.bans.get(EVERYTHING).is_some_and(|ban| ban.holds(now));
+    let listed = user.sessions.iter().find(|listed| listed.sid == sid)?;
+    let live = !banned && realm.epoch <= listed.realm_epoch && now < listed.ends_at;
+    live.then_some(listed.ends_at)
+}
+
 fn live(
     (record, key_ends_at): (OwnRecord, Option<u64>),
     listed: &Listed,

@@ -1,0 +1,154 @@
+//! What stays open on the strength of a session, and when that is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use tokio::time::sleep;
+
+use crate::cache::{Answer, Digest, Entry, MaxAge};
+use crate::changes::{Basis, Changes, Worth};
+use crate::clock::now;
+use crate::session::Session;
+use crate::store::{Ends, StoreError};
+use crate::token::{Anchor, Token};
+use crate::until::Until;
+use crate::uptime::Uptime;
+use crate::user::lives_until;
+
+use super::memory::left;
+use super::{Sessions, Standing};
+
+/// Where the store is asked for each request, a stream is looked after this often.
+const AT_LEAST: MaxAge = MaxAge::new(Duration::from_secs(1));
+/// Between two questions to a store that does not answer, or whose answers are overtaken by changes.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a stream rests on.
+enum Ground {
+    /// The session of this name, whichever token it has by now.
+    Session {
+        user_id: String,
+        sid: String,
+        anchor: Anchor,
+    },
+    /// This token; its session was made by somebody else and has no name.
+    Token(Token),
+}
+
+impl Sessions {
+    /// The moment at which what was opened with this token has to be cut, because its session has ended, or because nobody
+    /// could tell for `max_age` (at least a second). A session that is refreshed goes on. Nothing is noticed where nothing
+    /// is kept in memory.
+    pub fn over(self: &Arc<Self>, token: &Token, session: &Session, max_age: MaxAge) -> Until {
+        let ground = match (&self.users, session.sid.is_empty()) {
+            (Some(users), false) => Ground::Session {
+                user_id: session.user_id.clone(),
+                sid: session.sid.clone(),
+                anchor: users.anchor(&session.user_id),
+            },
+            (_, _) => Ground::Token(token.clone()),
+        };
+        let sessions = Arc::clone(self);
+        Until::new(async move { sessions.watch(&ground, max_age.max(AT_LEAST)).await })
+    }
+
+    /// Returns when it is over.
+    async fn watch(self: &Arc<Self>, ground: &Ground, max_age: MaxAge) {
+        let Some(reader) = &self.reader else {
+            return std::future::pending().await;
+        };
+        let changes = reader.cache().changes();
+        let mut good_until = Uptime::now().plus(max_age.get());
+        loop {
+            let Ok(entry) = self.look(ground, max_age).await else {
+                if good_until <= Uptime::now() {
+                    return;
+                }
+                sleep(PAUSE).await;
+                continue;
+            };
+            if !matches!(entry.verdict(), Standing::Live(_)) {
+                return;
+            }
+            good_until = good_until.max(entry.basis().sent_at().plus(max_age.get()));
+            let bell = changes.watch(entry.basis());
+            if changes.judge(entry.basis(), Uptime::now()) == Worth::Void {
+                sleep(PAUSE).await;
+                continue;
+            }
+            let until = good_until.min(entry.ends_at());
+            tokio::select! {
+                () = bell.changed() => {}
+                () = sleep(until.since(Uptime::now())) => {}
+            }
+        }
+    }
+
+    /// What is known of it, no older than `max_age`.
+    async fn look(
+        self: &Arc<Self>,
+        ground: &Ground,
+        max_age: MaxAge,
+    ) -> Result<Arc<Entry<Standing>>, StoreError> {
+        match ground {
+            Ground::Token(token) => self.recall_entry(token, max_age).await,
+            Ground::Session {
+                user_id,
+                sid,
+                anchor,
+            } => {
+                let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
+                let ask = || {
+                    let sessions = Arc::clone(self);
+                    let (user_id, sid, anchor) = (user_id.clone(), sid.clone(), *anchor);
+                    async move { sessions.ask_named(&user_id, &sid, anchor).await }
+                };
+                reader.find(&name_digest(user_id, sid), max_age, ask).await
+            }
+        }
+    }
+
+    /// Whether this session is in its user's list.
+    async fn ask_named(
+        &self,
+        user_id: &str,
+        sid: &str,
+        anchor: Anchor,
+    ) -> Result<Answer<Standing>, StoreError> {
+        let changes = self.changes()?;
+        let users = self.users()?;
+        let keys = [self.keys.user(anchor), self.keys.realm()];
+        let get = self.store.get(&keys, Ends::None);
+        let (found, basis): (_, Basis) = self.store.observe(changes, &keys, get).await?;
+        let mut found = found.into_iter();
+        let mut next = || found.next().flatten();
+        let (user, realm) = users.background(next(), next())?;
+        let now = now();
+        let end = lives_until(user_id, sid, user.as_deref(), &realm, now);
+        let verdict = end.map(|end| Session {
+            user_id: user_id.to_owned(),
+            sid: sid.to_owned(),
+            expires_at: Some(end),
+            ..Session::default()
+        });
+        Ok(Answer {
+            is_miss: verdict.is_none(),
+            verdict: verdict.into(),
+            basis,
+            lasts: end.map(left),
+        })
+    }
+
+    pub(super) fn changes(&self) -> Result<&Arc<Changes>, StoreError> {
+        let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
+        Ok(reader.cache().changes())
+    }
+}
+
+/// Where the verdict on a session's name is kept, which is no token and has the digest of none.
+fn name_digest(user_id: &str, sid: &str) -> Digest {
+    let text = format!("session\0{user_id}\0{sid}");
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+}
