@@ -113,8 +113,12 @@ fn every_key_ends(redis: &Redis) -> usize {
     for key in keys.lines() {
         assert!(key.starts_with("login:limit:"), "{key}");
         let left: i64 = redis.cli(&["PTTL", key]).parse().unwrap();
+        // It came to its end since it was listed.
+        if left == -2 {
+            continue;
+        }
         assert!(
-            (1..=50 * 3_600_000).contains(&left),
+            (0..=50 * 3_600_000).contains(&left),
             "{key} ends in {left} ms"
         );
     }
