@@ -1,11 +1,9 @@
 //! Deadlines that are set on every request and hardly ever reached, made so that setting one costs next to nothing.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
 /// Later than anything that is waited for; what a deadline becomes that a clock cannot express.
@@ -47,43 +45,15 @@ impl LazyTimer {
             sleep.as_mut().reset(deadline);
         }
     }
-}
 
-/// One connection's timer for hyper, which makes a new sleep for each request head and drops it when the head is there.
-///
-/// The sleeps of a connection follow each other, so they share one [`LazyTimer`], and hardly any of them touches the
-/// timer wheel.
-#[derive(Debug, Default, Clone)]
-pub struct ConnectionTimer {
-    shared: Arc<Mutex<LazyTimer>>,
-}
-
-#[derive(Debug)]
-struct ConnectionSleep {
-    deadline: Instant,
-    shared: Arc<Mutex<LazyTimer>>,
-}
-
-impl hyper::rt::Timer for ConnectionTimer {
-    fn sleep(&self, wait: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        self.sleep_until((Instant::now() + wait).into_std())
-    }
-
-    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(ConnectionSleep {
-            deadline: Instant::from_std(deadline),
-            shared: Arc::clone(&self.shared),
-        })
-    }
-}
-
-impl hyper::rt::Sleep for ConnectionSleep {}
-
-impl Future for ConnectionSleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared.lock().poll(cx, self.deadline)
+    /// Sees to it that the task is woken once within `wait`, if nothing else does. Costs no look at the clock but then.
+    pub fn wake_within(&mut self, cx: &mut Context<'_>, wait: Duration) {
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
+        while sleep.as_mut().poll(cx).is_ready() {
+            sleep.as_mut().reset(after(wait));
+        }
     }
 }
 

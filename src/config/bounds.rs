@@ -22,6 +22,8 @@ pub struct Limits {
     /// From the end of an answer to the next request on the same connection, which is closed then. Longer than that of
     /// a load balancer in front, so that it is never we who close first.
     pub idle_timeout: Duration,
+    /// Without the client taking anything of its answer; the connection, over HTTP/2 the stream, is cut off then.
+    pub write_timeout: Duration,
     /// The whole request head; 431 beyond it. At least 8 KiB.
     pub max_head: Size,
     /// Headers of one request, over HTTP/2 without its cookies; 431 beyond it.
@@ -34,6 +36,9 @@ pub struct Limits {
     pub max_connections: u32,
     /// Requests under way on one HTTP/2 connection.
     pub max_streams: u32,
+    /// HTTP/2 frames a second, on one connection, that are neither a request nor data (PING, SETTINGS, PRIORITY, resets and
+    /// so on), beyond what requests and answers call for. A client that sends more is told ENHANCE_YOUR_CALM and cut off.
+    pub max_control_frames: u32,
     /// Rate limits of every route that has none of its own. Each counts the requests of all these routes together.
     #[schemars(with = "Vec<RateLimit>")]
     pub rates: Vec<Spanned<RateLimit>>,
@@ -54,12 +59,14 @@ impl Default for Limits {
             first_byte_timeout: Duration::from_secs(5),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
             max_head: Size::kib(32),
             max_headers: 100,
             max_header: Size::kib(8),
             max_uri: Size::kib(8),
             max_connections: 16_384,
             max_streams: 100,
+            max_control_frames: 1000,
             rates: Vec::new(),
             redis: None,
             redis_ca: None,

@@ -1,30 +1,22 @@
 //! One client connection, from accept to close.
 
-use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
-use hyper::server::conn::http2;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::server::conn::http2::Builder;
+use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 
-use super::Handler;
-use super::drain::{Stage, Watch};
-use super::http1;
+use super::drain::Watch;
+use super::http2::{self, Streams};
 use super::tls::{Accepted, Encrypted, Tls};
-use crate::body::{Body, Incoming};
+use super::{Handler, http1};
 use crate::config::Limits;
 use crate::head::HeadLimits;
 use crate::metrics;
@@ -42,8 +34,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams reset before we have seen them; more is an attack (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
-/// How long a client may leave its answer unread.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Streams that we reset because of what their client did on them.
+const MAX_LOCAL_RESETS: usize = 128;
 /// hyper's least.
 const MIN_BUFFER: usize = 8 << 10;
 
@@ -51,7 +43,7 @@ const MIN_BUFFER: usize = 8 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Speech {
     http1: http1::Rules,
-    h2: http2::Builder<TokioExecutor>,
+    http2: http2::Rules,
     handshake_timeout: Duration,
 }
 
@@ -64,10 +56,14 @@ impl Speech {
             first: limits.first_byte_timeout.get(),
             head: limits.header_timeout.get(),
             idle: limits.idle_timeout.get(),
-            write: WRITE_TIMEOUT,
+            write: limits.write_timeout.get(),
         };
-        let mut h2 = http2::Builder::new(TokioExecutor::new());
-        h2.timer(TokioTimer::new())
+        let streams = Streams {
+            patience: limits.write_timeout.get(),
+        };
+        let mut builder = Builder::new(streams);
+        builder
+            .timer(TokioTimer::new())
             .max_concurrent_streams(limits.max_streams)
             .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
@@ -75,10 +71,19 @@ impl Speech {
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .max_send_buf_size(SEND_BUFFER)
-            .max_pending_accept_reset_streams(MAX_PENDING_RESETS);
+            .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+            .max_local_error_reset_streams(MAX_LOCAL_RESETS);
+        let http2 = http2::Rules {
+            builder,
+            // The preface and the settings come before it.
+            first: http1.first + http1.head,
+            head: http1.head,
+            idle: http1.idle,
+            control_frames: limits.max_control_frames,
+        };
         Self {
             http1,
-            h2,
+            http2,
             handshake_timeout: limits.handshake_timeout.get(),
         }
     }
@@ -130,14 +135,8 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
         return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     }
     if let Some(line) = Arc::into_inner(line) {
-        Box::pin(serve_http2(
-            line.into_inner().into_io(),
-            &speech,
-            hall,
-            peer,
-            watch,
-        ))
-        .await;
+        let io = line.into_inner().into_io();
+        Box::pin(http2::serve(io, &speech.http2, (hall, peer), watch)).await;
     }
 }
 
@@ -167,51 +166,6 @@ async fn shake<H>(
     Some((http1::line(accepted.stream), accepted.peer, accepted.h2))
 }
 
-async fn serve_http2<T, H>(stream: T, speech: &Speech, hall: Arc<Hall<H>>, peer: Peer, watch: Watch)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Handler,
-{
-    let client = Client::new(peer);
-    let service = service(hall, Arc::clone(&client));
-    let connection = pin!(speech.h2.serve_connection(TokioIo::new(stream), service));
-    let stop = http2::Connection::graceful_shutdown;
-    drive(connection, &client, watch, stop).await;
-}
-
-/// One HTTP/2 connection.
-struct Client {
-    peer: Peer,
-    /// Whether it has asked for anything yet.
-    asked: AtomicBool,
-}
-
-impl Client {
-    fn new(peer: Peer) -> Arc<Self> {
-        Arc::new(Self {
-            peer,
-            asked: AtomicBool::new(false),
-        })
-    }
-}
-
-fn service<H: Handler>(
-    hall: Arc<Hall<H>>,
-    client: Arc<Client>,
-) -> impl Service<
-    Request<hyper::body::Incoming>,
-    Response = Response<Body>,
-    Error = Infallible,
-    Future: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
-> {
-    service_fn(move |request: Request<hyper::body::Incoming>| {
-        client.asked.store(true, Ordering::Relaxed);
-        let request = request.map(Incoming::Http2);
-        let (handler, client) = (hall.handler.load_full(), Arc::clone(&client));
-        async move { Ok(handler.handle(request, &client.peer).await) }
-    })
-}
-
 async fn serve_http1<T, H>(
     line: Arc<Mutex<http1::Line<T>>>,
     rules: &http1::Rules,
@@ -227,35 +181,6 @@ async fn serve_http1<T, H>(
         peer,
     };
     if let Err(error) = http1::serve(line, asked, watch).await {
-        tracing::debug!(%error, "a client connection broke off");
-    }
-}
-
-/// Drives a connection to its end; at the word to stop it is asked to come to one.
-async fn drive<C>(
-    mut connection: Pin<&mut C>,
-    client: &Client,
-    mut watch: Watch,
-    stop: fn(Pin<&mut C>),
-) where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut stopped = false;
-    let ended = poll_fn(|cx: &mut Context<'_>| {
-        let stage = watch.poll(cx);
-        let asked = client.asked.load(Ordering::Relaxed);
-        // GOAWAY loses no request, wherever it meets it.
-        if !stopped && asked && stage >= Stage::Closing {
-            stopped = true;
-            stop(connection.as_mut());
-        }
-        if !asked && stage == Stage::Closed {
-            return Poll::Ready(Ok(()));
-        }
-        connection.as_mut().poll(cx)
-    })
-    .await;
-    if let Err(error) = ended {
         tracing::debug!(%error, "a client connection broke off");
     }
 }

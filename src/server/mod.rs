@@ -7,6 +7,7 @@ mod connection;
 mod crew;
 mod drain;
 mod http1;
+mod http2;
 mod listener;
 mod tls;
 mod worker;

@@ -11,6 +11,7 @@ pub(crate) mod admin;
 pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod gateway;
+pub(crate) mod h2_raw;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;

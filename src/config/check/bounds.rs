@@ -30,6 +30,16 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
             "no connection would be used twice",
         ),
         (
+            limits.write_timeout.get().is_zero(),
+            "limits.write_timeout",
+            "no answer would ever be read",
+        ),
+        (
+            limits.max_control_frames == 0,
+            "limits.max_control_frames",
+            "no HTTP/2 client could even begin",
+        ),
+        (
             limits.max_headers == 0,
             "limits.max_headers",
             "every request would be refused",
