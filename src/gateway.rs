@@ -26,7 +26,7 @@ use crate::body::{Body, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::{self, Head, HeadLimits};
-use crate::headers::{self, Facts, ForwardedPlan, Origin, Outbound};
+use crate::headers::{Facts, ForwardedPlan, Origin, Outbound};
 use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::peer::Peer;
