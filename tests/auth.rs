@@ -317,7 +317,7 @@ async fn a_removed_session_is_401_at_the_next_request() {
         .redis(&redis)
         .secret(TOKEN)
         .upstream("app", &upstream)
-        .route("prefix = \"/private\"\nupstream = \"app\"")
+        .route("prefix = \"/private\"\nmax_staleness = \"0s\"\nupstream = \"app\"")
         .start()
         .await;
     let mut connection = Connection::plain(&gateway).await;
@@ -382,8 +382,9 @@ async fn with_redis(upstream: &Upstream, redis: &Redis) -> Gateway {
     gateway()
         .redis(redis)
         .upstream("app", upstream)
-        .route("prefix = \"/private\"\nupstream = \"app\"")
-        .route("prefix = \"/optional\"\nauth = \"optional\"\nupstream = \"app\"")
+        // What is remembered would be let in for a while; here it is the store that is asked.
+        .route("prefix = \"/private\"\nmax_staleness = \"0s\"\nupstream = \"app\"")
+        .route("prefix = \"/optional\"\nmax_staleness = \"0s\"\nauth = \"optional\"\nupstream = \"app\"")
         .route("prefix = \"/public\"\nauth = \"public\"\nupstream = \"app\"")
         .start()
         .await

@@ -97,9 +97,10 @@ async fn file_that_is_open_is_refused_and_says_so() {
 
     let second = StoreSource::open(&settings(&text), &tokens("plain"));
 
-    let Err(StoreError::Failed(reason)) = second else {
+    let Err(refusal @ StoreError::InUse(_)) = second else {
         panic!("it must be refused");
     };
+    let reason = refusal.to_string();
     assert!(reason.contains("in use by another process"), "{reason}");
     assert_eq!(store.find(&token("nothing")).await.unwrap(), None);
 }

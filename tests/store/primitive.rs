@@ -340,10 +340,19 @@ async fn single_redis_confirms_for_itself_and_for_its_replicas() {
     let replica = replica.start().await;
     let port = replica.port().to_string();
     crate::redis::eventually("the replica follows", Duration::from_secs(20), || {
-        redis.cli(&["ROLE"]).contains(&port)
+        let replication = redis.cli(&["INFO", "replication"]);
+        replication.contains(&port) && replication.contains("state=online")
     })
     .await;
-    assert!(store.confirm(&key("a"), b"v").await);
+    // A replica that has just come says how far it is a moment later.
+    let give_up = std::time::Instant::now() + Duration::from_secs(20);
+    while !store.confirm(&key("a"), b"v").await {
+        assert!(
+            std::time::Instant::now() < give_up,
+            "the replica never confirms"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     replica.stop_signal();
     assert!(!store.confirm(&key("a"), b"v").await);
     replica.cont_signal();

@@ -7,8 +7,21 @@ use crate::config::fault::Fault;
 use crate::config::value::Size;
 
 pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
+    for (_, path, effect) in zeros(config).into_iter().filter(|(zero, ..)| *zero) {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        faults.push(zero(config.places.value(path), name, effect));
+    }
+    check_head(config, faults);
+    check_trust(config, faults);
+}
+
+/// Whether it is zero, where it stands, and what that would do.
+type Bound = (bool, &'static str, &'static str);
+
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn zeros(config: &Config) -> [Bound; 14] {
     let limits = &config.limits;
-    let zeros = [
+    [
         (
             limits.handshake_timeout.get().is_zero(),
             "limits.handshake_timeout",
@@ -79,13 +92,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
             "identity.max_value",
             "every session would be refused",
         ),
-    ];
-    for (_, path, effect) in zeros.into_iter().filter(|(zero, ..)| *zero) {
-        let name = path.rsplit('.').next().unwrap_or(path);
-        faults.push(zero(config.places.value(path), name, effect));
-    }
-    check_head(config, faults);
-    check_trust(config, faults);
+    ]
 }
 
 /// A fault for a bound of zero.
