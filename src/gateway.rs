@@ -210,6 +210,9 @@ impl Gateway {
         if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
             record.note(|line| line.user = Some(session.user_id.clone()));
             who.holder = Some((token, session));
+            if route.touch {
+                self.sessions.touch(token, session);
+            }
         }
         self.take(&route.limits.inside, &who, &mut told).await?;
         let upgrade = client_upgrade(route, &mut parts, caller.peer)?;
@@ -292,7 +295,8 @@ impl Gateway {
         let found = found?;
         self.learn(client, token, !matches!(found, Standing::Unknown));
         Ok(match found {
-            Standing::Unknown | Standing::Ended(_) => Holder::Unknown,
+            Standing::Unknown => Holder::Unknown,
+            Standing::Ended(ended) => Holder::Ended(ended),
             Standing::Live(session) => Holder::Session(session),
         })
     }

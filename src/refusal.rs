@@ -4,6 +4,7 @@
 //! there is no arm for the rest, so a new way to fail does not compile until somebody has decided what it means.
 //! What a client reads never holds a cause, a token, or anything of another request.
 
+mod denied;
 mod form;
 
 mod head;
@@ -141,29 +142,10 @@ impl Refusal {
                 "token_malformed",
                 "The request carries two different tokens.",
             ),
-            Self::Token(TokenError::Length | TokenError::Charset)
-            | Self::Denied(Denied::TokenMalformed) => answer(
-                S::UNAUTHORIZED,
-                "token_malformed",
-                "What was sent cannot be a token.",
-            ),
+            Self::Token(TokenError::Length | TokenError::Charset) => denied::MALFORMED,
             Self::Token(TokenError::NoRandomness) => store_unavailable(),
             Self::Store(error) => store(error),
-            Self::Denied(Denied::TokenMissing) => answer(
-                S::UNAUTHORIZED,
-                "token_missing",
-                "This needs a token, and none was sent.",
-            ),
-            Self::Denied(Denied::TokenInvalid) => answer(
-                S::UNAUTHORIZED,
-                "token_invalid",
-                "The token is unknown, expired or was taken back.",
-            ),
-            Self::Denied(Denied::Unmet(_)) => answer(
-                S::FORBIDDEN,
-                "permission_denied",
-                "The token is good, but it does not allow this.",
-            ),
+            Self::Denied(reason) => denied::answer_to(reason),
             Self::Header(HeaderError::Unencodable | HeaderError::TooLong) => answer(
                 S::INTERNAL_SERVER_ERROR,
                 "identity_unusable",
@@ -196,7 +178,11 @@ impl Refusal {
         let (kind, text) = if wants_html {
             ("text/html; charset=utf-8", form::page(answer, title, id))
         } else {
-            ("application/problem+json", form::problem(answer, title, id))
+            let more = self.denied().map(denied::more).unwrap_or_default();
+            (
+                "application/problem+json",
+                form::problem(answer, title, id, more),
+            )
         };
         let mut response = Response::new(Body::text(text));
         *response.status_mut() = answer.status;
@@ -210,14 +196,25 @@ impl Refusal {
         response
     }
 
+    fn challenge(&self, answer: Answer) -> HeaderValue {
+        self.denied()
+            .map_or(HeaderValue::from_static(denied::INVALID), |reason| {
+                denied::challenge(reason, answer)
+            })
+    }
+
+    fn denied(&self) -> Option<&Denied> {
+        if let Self::Denied(reason) = self {
+            return Some(reason);
+        }
+        None
+    }
+
     /// The fields that a status calls for.
     fn add_fields(&self, answer: Answer, headers: &mut HeaderMap) {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                headers.insert(
-                    WWW_AUTHENTICATE,
-                    HeaderValue::from_static(challenge(answer)),
-                );
+                headers.insert(WWW_AUTHENTICATE, self.challenge(answer));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_OUTAGE.into());
@@ -324,15 +321,6 @@ fn upstream(error: &UpstreamError) -> Answer {
         UpstreamError::ClientBody => {
             answer(S::BAD_REQUEST, "bad_request", "The request body broke off.")
         }
-    }
-}
-
-/// RFC 6750 section 3.1: no error code where no token was sent.
-fn challenge(answer: Answer) -> &'static str {
-    match answer.code {
-        "token_missing" => "Bearer realm=\"drawbridge\"",
-        "permission_denied" => "Bearer realm=\"drawbridge\", error=\"insufficient_scope\"",
-        _ => "Bearer realm=\"drawbridge\", error=\"invalid_token\"",
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::value::{HostPattern, TokenSource};
 use crate::config::{self, Config};
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
-use crate::policy::Policy;
+use crate::policy::{Guard, Policy};
 use crate::token::{TokenShape, TokenSources};
 use crate::upstream::{UpstreamId, Upstreams};
 
@@ -33,6 +33,8 @@ pub struct Route {
     pub tokens: TokenSources,
     /// Who may pass.
     pub policy: Policy,
+    /// Whether a request counts as use of its session.
+    pub touch: bool,
     /// What is stripped and written.
     pub headers: HeaderPlan,
     /// Where it goes.
@@ -214,7 +216,8 @@ impl Shared<'_> {
                 .iter()
                 .map(|method| method.get().clone())
                 .collect(),
-            policy: Policy::new(route.auth, &route.require),
+            policy: policy(route),
+            touch: route.touch,
             headers: self.header_plan(route, &tokens, &name),
             tokens,
             name,
@@ -267,6 +270,14 @@ impl Shared<'_> {
             trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
         }
     }
+}
+
+fn policy(route: &config::Route) -> Policy {
+    Policy::new(route.auth, &route.require).guarded(Guard {
+        service: route.service.as_ref().map(|name| name.get_ref().clone()),
+        max_risk: route.max_risk,
+        elevated_within: route.elevated_within.map(config::value::Duration::get),
+    })
 }
 
 fn header(name: &config::value::HeaderName) -> HeaderName {

@@ -16,7 +16,7 @@ use crate::peer::Peer;
 use crate::policy::{Holder, Permit};
 use crate::refusal::Refusal;
 use crate::route::Route;
-use crate::session::Session;
+use crate::session::{EndedSession, Session};
 use crate::token::TokenError;
 
 /// What was found, as text for people.
@@ -154,6 +154,7 @@ impl Gateway {
             Holder::Nobody => told.line("session", "none: no token"),
             Holder::Malformed => told.line("session", "none: what was sent cannot be a token"),
             Holder::Unknown => told.line("session", "none: the token has no live session"),
+            Holder::Ended(ended) => tell_ended(ended, told),
         }
         Ok(route.policy.judge(holder)?)
     }
@@ -172,6 +173,17 @@ fn tell_limits(limits: &RouteLimits, who: &Who<'_>, told: &mut Explanation) {
     }
 }
 
+fn tell_ended(ended: &EndedSession, told: &mut Explanation) {
+    told.line("session", format_args!("over: {:?}", ended.why));
+    if ended.at > 0 {
+        let at = humantime::format_rfc3339_seconds(at(ended.at));
+        told.more(format_args!("since {at}"));
+    }
+    if let Some(by) = &ended.by {
+        told.more(format_args!("because of {by}"));
+    }
+}
+
 fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
     told.line(
         "session",
@@ -186,6 +198,15 @@ fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
             humantime::format_rfc3339_seconds(at(end))
         )),
         None => told.more("has no end"),
+    }
+    if let Some(actor) = &session.actor {
+        told.more(format_args!("it is {actor} who acts as them"));
+    }
+    for (service, ban) in &session.bans {
+        told.line("ban", format_args!("of {service}: {}", ban.reason));
+    }
+    if let Some(banned) = route.policy.ban(session) {
+        told.line("check", format_args!("FAILS:  {banned}"));
     }
     for (check, held) in route.policy.weigh(session) {
         told.line(

@@ -1,26 +1,34 @@
 //! The words of a refusal as a problem document (RFC 9457) or as a page.
 
 use http::HeaderValue;
+use serde_json::Value;
 
 use super::Answer;
 
 /// The problem document.
-pub(super) fn problem(answer: Answer, title: &str, id: &str) -> String {
+pub(super) fn problem(
+    answer: Answer,
+    title: &str,
+    id: &str,
+    more: serde_json::Map<String, Value>,
+) -> String {
     let Answer {
         status,
         code,
         detail,
     } = answer;
-    serde_json::json!({
+    let mut problem = serde_json::json!({
         "type": format!("urn:drawbridge:{code}"),
         "title": title,
         "status": status.as_u16(),
         "detail": detail,
         "code": code,
         "request_id": id,
-    })
-    .to_string()
-        + "\n"
+    });
+    if let Some(members) = problem.as_object_mut() {
+        members.extend(more);
+    }
+    problem.to_string() + "\n"
 }
 
 /// The page.

@@ -5,7 +5,28 @@ use http_body::Body as _;
 
 use super::*;
 use crate::body::BodyTooLarge;
-use crate::session::RecordError;
+use crate::policy::Check;
+use crate::session::{Ban, EndedSession, RecordError, Why};
+
+fn ended(why: Why) -> Denied {
+    Denied::Ended(EndedSession {
+        why,
+        at: 1_700_000_000_000,
+        by: Some("a newer phone".to_owned()),
+    })
+}
+
+fn ban() -> Ban {
+    Ban {
+        until: Some(1_700_000_000_000),
+        reason: "the operator's own words".to_owned(),
+        at: 0,
+    }
+}
+
+fn step_up() -> Denied {
+    Denied::Unmet(Check::ElevatedWithin(Duration::from_secs(300)))
+}
 
 fn all() -> Vec<(Refusal, u16, &'static str)> {
     let io = || std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
@@ -55,6 +76,32 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         (Denied::TokenMissing.into(), 401, "token_missing"),
         (Denied::TokenMalformed.into(), 401, "token_malformed"),
         (Denied::TokenInvalid.into(), 401, "token_invalid"),
+        (ended(Why::Kicked).into(), 401, "session_kicked"),
+        (ended(Why::Replaced).into(), 401, "session_replaced"),
+        (ended(Why::LoggedOut).into(), 401, "session_logged_out"),
+        (
+            ended(Why::PasswordChanged).into(),
+            401,
+            "credentials_changed",
+        ),
+        (ended(Why::Limit).into(), 401, "session_limit"),
+        (ended(Why::RefreshReused).into(), 401, "refresh_reused"),
+        (ended(Why::Realm).into(), 401, "realm_logout"),
+        (ended(Why::Idle).into(), 401, "session_idle"),
+        (ended(Why::Lost).into(), 401, "token_invalid"),
+        (ended(Why::Banned).into(), 403, "account_disabled"),
+        (Denied::Disabled(ban()).into(), 403, "account_disabled"),
+        (
+            Denied::ServiceDisabled(ban()).into(),
+            403,
+            "service_disabled",
+        ),
+        (
+            Denied::Unmet(Check::MaxRisk(50)).into(),
+            403,
+            "risk_too_high",
+        ),
+        (step_up().into(), 401, "step_up_required"),
         (
             StoreError::Deadline.into(),
             503,
@@ -171,6 +218,12 @@ fn the_challenge_follows_rfc_6750() {
     );
     assert!(challenge(Denied::TokenInvalid).ends_with("error=\"invalid_token\""));
     assert!(challenge(Denied::TokenMalformed).ends_with("error=\"invalid_token\""));
+    assert!(challenge(ended(Why::Kicked)).ends_with("error=\"invalid_token\""));
+    assert!(challenge(Denied::Disabled(ban())).ends_with("error=\"insufficient_scope\""));
+    // RFC 9470 section 3.
+    let step_up = challenge(step_up());
+    assert!(step_up.contains("error=\"insufficient_user_authentication\""));
+    assert!(step_up.ends_with("max_age=\"300\""), "{step_up}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod listen;
 mod metrics;
 mod overlap;
 mod route;
+mod sessions;
 mod store;
 mod surface;
 mod upstream;
@@ -33,6 +34,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     identity::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
+    sessions::check(config, &mut faults);
     limit::check(config, &mut faults);
     overlap::check(config, &mut faults);
     admin::check(config, &mut faults);

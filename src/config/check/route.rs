@@ -178,6 +178,9 @@ impl One<'_> {
             ("require.none", !none.is_empty()),
             ("require.roles", !roles.is_empty()),
             ("require.device_types", !device_types.is_empty()),
+            ("service", self.route.service.is_some()),
+            ("max_risk", self.route.max_risk.is_some()),
+            ("elevated_within", self.route.elevated_within.is_some()),
         ];
         for (name, _) in conditions.into_iter().filter(|(_, set)| *set) {
             faults.push(

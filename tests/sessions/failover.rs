@@ -1,0 +1,98 @@
+//! Servers that go away while sessions are ended.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use drawbridge::session::Why;
+use drawbridge::sessions::{Sessions, Standing, Whom};
+use drawbridge::store::StoreSource;
+
+use crate::bench::{PATIENCE, config, enter, is_live, login, reachable};
+use crate::redis::{Redis, Sentinel, eventually};
+
+async fn open(url: &str) -> Arc<Sessions> {
+    let config = config(&format!("redis = \"{url}\""), "");
+    let source = StoreSource::open(config.store.get_ref(), &config.tokens).unwrap();
+    let store = Arc::new(source.connect().await.unwrap());
+    reachable(&store).await;
+    Arc::new(Sessions::new(store, &config, Arc::default()))
+}
+
+/// What was said to be confirmed stays so, whoever is master afterwards.
+#[tokio::test]
+async fn session_kicked_before_a_failover_stays_dead_if_that_was_confirmed() {
+    let mut sentinel = Sentinel::start().await;
+    let sessions = open(&sentinel.url()).await;
+    let mut kicks = Vec::new();
+    for n in 0..10 {
+        let grant = enter(&sessions, login(&format!("user-{n}"), "d", "phone")).await;
+        let whom = Whom::Session(grant.session.sid.clone());
+        kicks.push((grant, format!("user-{n}"), whom));
+    }
+    sentinel.servers[0].cli(&["WAIT", "1", "5000"]);
+
+    let mut confirmed = Vec::new();
+    for (n, (grant, user, whom)) in kicks.into_iter().enumerate() {
+        if n == 7 {
+            // From now on nobody else has it.
+            sentinel.servers[1].stop_signal();
+        }
+        let ended = sessions.kick(&user, whom, Why::Kicked).await.unwrap();
+        assert_eq!(ended.confirmed, n < 7, "{n}");
+        confirmed.extend(ended.confirmed.then_some(grant));
+    }
+    sentinel.servers[0].kill();
+    sentinel.servers[1].cont_signal();
+    let replica = sentinel.servers[1].port();
+    eventually("the replica is master", PATIENCE, || {
+        sentinel.master() == replica
+    })
+    .await;
+
+    let start = Instant::now();
+    loop {
+        match sessions.find(confirmed[0].access.token()).await {
+            Ok(_) => break,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "still: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for grant in &confirmed {
+        assert!(!is_live(&sessions, grant).await, "it is back");
+    }
+}
+
+#[tokio::test]
+async fn outage_is_an_error_and_logs_nobody_out() {
+    let redis = Redis::start().await;
+    let sessions = open(&redis.url()).await;
+    let grant = enter(&sessions, login("alice", "d", "phone")).await;
+
+    redis.stop_signal();
+    let mut failed = 0;
+    for _ in 0..3 {
+        let found = sessions.find(grant.access.token()).await;
+        assert!(found.is_err(), "{found:?}");
+        assert!(
+            sessions
+                .kick("alice", Whom::All, Why::Kicked)
+                .await
+                .is_err()
+        );
+        failed += 1;
+    }
+    redis.cont_signal();
+
+    assert_eq!(failed, 3);
+    let start = Instant::now();
+    loop {
+        match sessions.find(grant.access.token()).await {
+            // A kick whose answer was lost may have been carried out when the server went on.
+            Ok(Standing::Live(_)) => break,
+            Ok(Standing::Ended(ended)) if ended.why == Why::Kicked => break,
+            Ok(other) => panic!("nobody ended it so: {other:?}"),
+            Err(error) => assert!(start.elapsed() < PATIENCE, "still: {error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
