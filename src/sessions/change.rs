@@ -13,6 +13,9 @@ use crate::user::{Entry, Moment, REMEMBERED, Realm, User};
 
 /// How often a change is tried again that another gateway got in the way of.
 pub(super) const ATTEMPTS: u32 = 16;
+/// So many of them follow at once on what was found instead. Whoever lost has it in hand while whoever won has to read it
+/// first, so the two take turns; a pause would let the winner win again.
+const AT_ONCE: u32 = 8;
 /// The longest pause between two attempts in milliseconds.
 const LONGEST_PAUSE: u64 = 32;
 
@@ -138,9 +141,24 @@ impl Sessions {
                     bytes,
                 }));
             }
-            pause(attempt).await;
+            self.look_again(users, &mut held, anchor, attempt).await?;
         }
         Err(StoreError::Busy)
+    }
+
+    /// After a swap that somebody else was faster with.
+    pub(super) async fn look_again(
+        &self,
+        users: &Users,
+        held: &mut Held,
+        anchor: Anchor,
+        attempt: u32,
+    ) -> Result<(), StoreError> {
+        if attempt >= AT_ONCE {
+            pause(attempt - AT_ONCE).await;
+            *held = self.hold(users, anchor).await?;
+        }
+        Ok(())
     }
 
     /// Changes the realm.
@@ -153,7 +171,7 @@ impl Sessions {
         let _turn = users.queues.turn(name).await?;
         let found = self.store.get(std::slice::from_ref(&key), Ends::None);
         let mut held = found.await?.pop().flatten().map(|kept| kept.bytes);
-        for attempt in 0..ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             let mut realm = match &held {
                 Some(bytes) => Realm::decode(bytes)?,
                 None => Realm::new(name),
@@ -170,7 +188,6 @@ impl Sessions {
                 }
                 Swapped::Conflict(other) => held = other,
             }
-            pause(attempt).await;
         }
         Err(StoreError::Busy)
     }
@@ -204,7 +221,7 @@ impl Sessions {
 }
 
 /// Lets the others go first, each time for longer, and not all of them at once.
-pub(super) async fn pause(attempt: u32) {
+async fn pause(attempt: u32) {
     let most = 1_u64.checked_shl(attempt).unwrap_or(LONGEST_PAUSE);
     let clock = SystemTime::now()
         .duration_since(UNIX_EPOCH)

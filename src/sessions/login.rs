@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::change::{ATTEMPTS, Held, pause};
+use super::change::{ATTEMPTS, Held};
 use super::{SessionView, Sessions, Users};
 use crate::clock::{millis, now};
 use crate::session::{Act, Ban, Device, OwnRecord, Session};
@@ -164,7 +164,7 @@ impl Sessions {
                 self.clear_away(&ended);
                 return Ok(granted(draft, &entry, ended));
             }
-            pause(attempt).await;
+            self.look_again(users, &mut held, anchor, attempt).await?;
         }
         Err(StoreError::Busy.into())
     }

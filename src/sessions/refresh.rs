@@ -1,7 +1,7 @@
 //! New tokens for a refresh token. Its children are derived from its own secret and a nonce that the record keeps, so
 //! whoever holds it can be given the same ones again, and nobody else can make them: not from the store either.
 
-use super::change::{ATTEMPTS, pause};
+use super::change::ATTEMPTS;
 use super::login::no_randomness;
 use super::{Grant, SessionView, Sessions, Users};
 use crate::clock::now;
@@ -89,7 +89,8 @@ impl Sessions {
                     }
                 }
             }
-            pause(attempt).await;
+            self.look_again(users, &mut held, token.anchor, attempt)
+                .await?;
         }
         Err(StoreError::Busy.into())
     }
