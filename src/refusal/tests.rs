@@ -171,7 +171,7 @@ fn every_refusal_has_its_own_status_and_code() {
 
 #[test]
 fn each_status_comes_with_the_fields_that_it_calls_for() {
-    for (refusal, status, code) in all() {
+    for (refusal, status, _) in all() {
         let shown = format!("{refusal:?}");
 
         let response = refusal.into_response(false, &HeaderValue::from_static("id-1"));
