@@ -347,10 +347,7 @@ async fn single_redis_confirms_for_itself_and_for_its_replicas() {
     // A replica that has just come says how far it is a moment later.
     let give_up = Instant::now() + Duration::from_secs(20);
     while !store.confirm(&key("a"), b"v").await {
-        assert!(
-            Instant::now() < give_up,
-            "the replica never confirms"
-        );
+        assert!(Instant::now() < give_up, "the replica never confirms");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     replica.stop_signal();
