@@ -9,7 +9,8 @@
 use std::time::Duration;
 
 use ::cookie::{Cookie, CookieBuilder, SameSite as Site};
-use http::HeaderValue;
+use http::header::COOKIE;
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::{LoginCookie, SameSite};
 
@@ -50,6 +51,11 @@ impl Cookies {
         STATE
     }
 
+    /// Names of all of them: none is an upstream's business.
+    pub fn all_names(plan: &LoginCookie) -> [&str; 3] {
+        [plan.name.as_str(), plan.refresh_name.as_str(), STATE]
+    }
+
     /// Sets the session cookie to this token, which lives for so long.
     pub fn session(&self, token: &str, lives: Duration) -> HeaderValue {
         self.lasting(self.build_session(token), lives)
@@ -72,11 +78,6 @@ impl Cookies {
     /// Sets the state of a browser that leaves for its home.
     pub fn state(&self, state: &str) -> HeaderValue {
         line(build_state(state).max_age(whole(STATE_LIFETIME)))
-    }
-
-    /// Takes that state away.
-    pub fn state_cleared(&self) -> HeaderValue {
-        line(build_state("").max_age(whole(Duration::ZERO)))
     }
 
     fn build_session<'a>(&'a self, token: &'a str) -> CookieBuilder<'a> {
@@ -111,6 +112,18 @@ impl Cookies {
             line(cookie)
         }
     }
+}
+
+/// The value of the cookie of this name. Of two that differ one was planted, and which one cannot be known.
+pub fn read(headers: &HeaderMap, name: &str) -> Option<String> {
+    let lines = headers.get_all(COOKIE).iter();
+    let texts = lines.filter_map(|line| line.to_str().ok());
+    let mut found = texts
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .filter(|cookie| cookie.name() == name);
+    let first = found.next()?.value().to_owned();
+    found.all(|other| other.value() == first).then_some(first)
 }
 
 /// Comes back with a link from another site, because that is how the browser returns from its home.
@@ -171,6 +184,23 @@ mod tests {
             text(&cookies.session("t", Duration::from_millis(90_900))),
             "__Secure-s=t; HttpOnly; SameSite=None; Secure; Path=/app; Domain=example.com; Max-Age=90"
         );
+    }
+
+    #[test]
+    fn of_two_cookies_that_differ_none_is_read() {
+        let read_of = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(COOKIE, HeaderValue::from_static(line));
+            }
+            read(&headers, "s")
+        };
+
+        assert_eq!(read_of(&["a=1; s=x; b=2"]).as_deref(), Some("x"));
+        assert_eq!(read_of(&["s=x", "s=x"]).as_deref(), Some("x"));
+        for lines in [&["s=x; s=y"][..], &["s=x", "s=y"], &["S=x"], &["xs=x"], &[]] {
+            assert_eq!(read_of(lines), None, "{lines:?}");
+        }
     }
 
     #[test]

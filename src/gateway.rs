@@ -6,21 +6,24 @@
 //! one and needs a [`Permit`](crate::policy::Permit), and only [`Policy::judge`](crate::policy::Policy::judge) makes that.
 
 mod cells;
+mod door;
 mod explain;
 mod rates;
 mod record;
 mod streams;
+mod surface;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::header::ACCEPT;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response};
 
 use self::cells::Cells;
+use self::door::{Carried, enter};
 use self::record::{Draft, Record, Spent};
+use self::surface::Surface;
 use crate::access::AccessLog;
 use crate::body::{Body, Incoming};
 use crate::config::Config;
@@ -30,13 +33,11 @@ use crate::headers::{Facts, ForwardedPlan, Origin, Outbound};
 use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::peer::Peer;
-use crate::policy::Holder;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
-use crate::sessions::{Memory, Queues, Sessions, Standing};
+use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
-use crate::token::{Token, TokenError};
 use crate::upstream::Upstreams;
 
 pub use self::explain::Explanation;
@@ -54,6 +55,7 @@ pub struct Gateway {
     guard: Option<Meter>,
     upstreams: Upstreams,
     forwarded: ForwardedPlan,
+    surface: Surface,
     shared: Shared,
     ids: RequestIds,
     head: HeadLimits,
@@ -85,7 +87,7 @@ impl Gateway {
         cells: Arc<metrics::Worker>,
     ) -> Result<Self, Vec<Fault>> {
         let upstreams = Upstreams::build(&config.upstreams)?;
-        Ok(Self::compile(config, upstreams, store, shared, cells))
+        Self::compile(config, upstreams, store, shared, cells)
     }
 
     /// Compiles another configuration for the same worker: the same store, counts and limits, and those upstreams that have
@@ -99,7 +101,7 @@ impl Gateway {
         let cells = Arc::clone(&self.cells.worker);
         Ok(Self {
             meters: self.meters.clone(),
-            ..Self::compile(config, upstreams, store, shared, cells)
+            ..Self::compile(config, upstreams, store, shared, cells)?
         })
     }
 
@@ -109,11 +111,11 @@ impl Gateway {
         store: Arc<SessionStore>,
         shared: Shared,
         cells: Arc<metrics::Worker>,
-    ) -> Self {
+    ) -> Result<Self, Vec<Fault>> {
         let routes = Routes::build(config, &upstreams);
         let sessions = Sessions::new(Arc::clone(&store), config, Arc::clone(&shared.queues))
             .remembering(shared.memory.clone());
-        Self {
+        Ok(Self {
             cells: Cells::new(cells, &routes, &upstreams),
             routes,
             sessions: Arc::new(sessions),
@@ -126,10 +128,11 @@ impl Gateway {
                 .map(|rate| Meter::new(rate, rate.count.get())),
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
+            surface: Surface::build(config)?,
             shared,
             ids: RequestIds::default(),
             head: HeadLimits::new(&config.limits),
-        }
+        })
     }
 
     /// Answers one request, whatever happens: a refusal is an answer too.
@@ -193,7 +196,13 @@ impl Gateway {
     ) -> Result<Response<Body>, Refusal> {
         let head = Head::check(&parts, &self.head)?;
         record.note(|line| line.head(&head, &parts));
-        let route = self.enter(&parts, &head, caller.peer)?;
+        enter(&head, caller.peer)?;
+        if let Some(own) = self.own(&head, &parts) {
+            return Box::pin(self.serve(own, (&head, parts, body), caller, record)).await;
+        }
+        let route = self
+            .routes
+            .find(head.host(), head.path(&parts), &parts.method)?;
         record.route = self.cells.route(route);
         record.note(|line| line.route = Some(Arc::clone(&route.name)));
         let mut told = Told::default();
@@ -203,11 +212,15 @@ impl Gateway {
         };
         self.take(&route.limits.door, &who, &mut told).await?;
         let token = self.token(route, &parts.headers, who.client)?;
+        if self.is_at_risk(route, &token, &parts) {
+            let own = || caller.origin.seen(&head.authority);
+            self.surface.csrf.guard(&parts.headers, own)?;
+        }
         let holder = self
-            .holder(route, &token, who.client, &mut record.spent)
+            .holder(&token, route.max_age, who.client, &mut record.spent)
             .await?;
         let permit = route.policy.judge(holder)?;
-        if let (Carried::Token(token), Some(session)) = (&token, permit.session()) {
+        if let (Carried::Token(token, _), Some(session)) = (&token, permit.session()) {
             record.note(|line| line.user = Some(session.user_id.clone()));
             who.holder = Some((token, session));
             if route.touch {
@@ -215,6 +228,7 @@ impl Gateway {
             }
         }
         self.take(&route.limits.inside, &who, &mut told).await?;
+        let left = self.left_behind(route, &token, &parts.headers);
         let upgrade = self.upgrade(route, &mut parts, caller.peer, &who)?;
         head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
@@ -234,72 +248,10 @@ impl Gateway {
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
         let reply = self.cross(route, outbound, &mut record.spent).await?;
+        let reply = self.settle(route, reply, left, who.client).await?;
         let mut reply = self.cut(route, &who, reply);
         told.write(reply.headers_mut());
         Ok(reply)
-    }
-
-    /// The door: the rule for this request, if the connection may be used for its host.
-    fn enter(&self, parts: &Parts, head: &Head, peer: &Peer) -> Result<&Route, Refusal> {
-        let covers =
-            |tls: &crate::peer::TlsPeer| tls.scope.covers(tls.server_name.as_deref(), head.host());
-        if peer.tls.as_ref().is_some_and(|tls| !covers(tls)) {
-            return Err(Refusal::Misdirected);
-        }
-        Ok(self
-            .routes
-            .find(head.host(), head.path(parts), &parts.method)?)
-    }
-
-    /// What these headers carry as a token. Whoever has guessed too often is sent away before the store is asked.
-    fn token(
-        &self,
-        route: &Route,
-        headers: &HeaderMap,
-        client: IpAddr,
-    ) -> Result<Carried, Refusal> {
-        if !route.policy.looks_up() {
-            return Ok(Carried::Nothing);
-        }
-        match route.tokens.find(headers) {
-            Ok(Some((token, _))) => {
-                self.admit(client, Some(&token))?;
-                Ok(Carried::Token(token))
-            }
-            Ok(None) => Ok(Carried::Nothing),
-            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
-            Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
-            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
-                self.admit(client, None)?;
-                Ok(Carried::Malformed)
-            }
-        }
-    }
-
-    /// Who holds this token.
-    async fn holder(
-        &self,
-        route: &Route,
-        carried: &Carried,
-        client: IpAddr,
-        spent: &mut Spent,
-    ) -> Result<Holder, Refusal> {
-        let token = match carried {
-            Carried::Nothing => return Ok(Holder::Nobody),
-            Carried::Malformed => return Ok(Holder::Malformed),
-            Carried::Token(token) => token,
-        };
-        let asked = Instant::now();
-        let found = self.sessions.recall(token, route.max_age).await;
-        spent.store = asked.elapsed();
-        self.cells.looked_up(spent.store, &found);
-        let found = found?;
-        self.learn(client, token, !matches!(found, Standing::Unknown));
-        Ok(match found {
-            Standing::Unknown => Holder::Unknown,
-            Standing::Ended(ended) => Holder::Ended(ended),
-            Standing::Live(session) => Holder::Session(session),
-        })
     }
 
     /// The upstream's answer.
@@ -318,17 +270,6 @@ impl Gateway {
     }
 }
 
-/// What a request carries where its route looks for a token.
-#[derive(Debug)]
-enum Carried {
-    /// Nothing, or the route does not look.
-    Nothing,
-    /// Something that cannot be a token.
-    Malformed,
-    /// A token.
-    Token(Token),
-}
-
 /// Who sends a request, and what it is called.
 #[derive(Debug, Clone, Copy)]
 struct Caller<'a> {
@@ -342,7 +283,12 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
     let code = refusal.code();
     let id = id.to_str().unwrap_or_default();
     match refusal {
-        Refusal::Store(_) | Refusal::Uncounted(_) | Refusal::Upstream(_) | Refusal::Header(_) => {
+        Refusal::Store(_)
+        | Refusal::Uncounted(_)
+        | Refusal::Upstream(_)
+        | Refusal::Header(_)
+        | Refusal::Login(_)
+        | Refusal::Oidc(_) => {
             let error: &dyn std::error::Error = refusal;
             let cause = error.source().map(ToString::to_string).unwrap_or_default();
             tracing::debug!(id, code, %refusal, cause, "a request could not be served");
@@ -355,6 +301,9 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         | Refusal::Slowed(_)
         | Refusal::Token(_)
         | Refusal::Denied(_)
-        | Refusal::Body(_) => tracing::trace!(id, code, %refusal, "refused"),
+        | Refusal::Body(_)
+        | Refusal::Forged(_)
+        | Refusal::Refresh(_)
+        | Refusal::Unserved(_) => tracing::trace!(id, code, %refusal, "refused"),
     }
 }

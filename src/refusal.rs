@@ -6,8 +6,9 @@
 
 mod denied;
 mod form;
-
 mod head;
+mod outage;
+mod surface;
 
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
@@ -16,16 +17,21 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::body::Body;
+use crate::csrf::Forged;
 use crate::head::HeadError;
 use crate::headers::HeaderError;
 use crate::limit::{self, Slowed, TooMany};
+use crate::oidc::OidcError;
 use crate::policy::Denied;
 use crate::route::RouteError;
+use crate::sessions::{LoginError, RefreshError};
 use crate::store::StoreError;
 use crate::token::TokenError;
 use crate::upstream::UpstreamError;
 
 pub use self::form::wants_html;
+use self::outage::{store, store_unavailable, upstream};
+pub use self::surface::Unserved;
 
 /// A request that is not answered by an upstream, and why.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +72,21 @@ pub enum Refusal {
     /// Its body is larger than the route allows.
     #[error(transparent)]
     Body(#[from] crate::body::BodyTooLarge),
+    /// A page of another site has sent it.
+    #[error(transparent)]
+    Forged(#[from] Forged),
+    /// Its upstream has found a user to be the right one, but there is no session.
+    #[error("the login came to nothing")]
+    Login(#[from] LoginError),
+    /// Its refresh token is worth nothing.
+    #[error(transparent)]
+    Refresh(#[from] RefreshError),
+    /// Its logout token is worth nothing.
+    #[error(transparent)]
+    Oidc(#[from] OidcError),
+    /// One of our own endpoints cannot serve it.
+    #[error(transparent)]
+    Unserved(#[from] Unserved),
     /// There is no answer from upstream.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
@@ -89,6 +110,11 @@ const fn answer(status: StatusCode, code: &'static str, detail: &'static str) ->
     }
 }
 
+const MISDIRECTED: Answer = answer(
+    StatusCode::MISDIRECTED_REQUEST,
+    "misdirected_request",
+    "This connection was opened for another host. Open a new one.",
+);
 const TOO_MANY: Answer = answer(
     StatusCode::TOO_MANY_REQUESTS,
     "rate_limited",
@@ -114,11 +140,7 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::Head(error) => head::answer_to(*error),
-            Self::Misdirected => answer(
-                S::MISDIRECTED_REQUEST,
-                "misdirected_request",
-                "This connection was opened for another host. Open a new one.",
-            ),
+            Self::Misdirected => MISDIRECTED,
             Self::Route(RouteError::NotFound) => answer(
                 S::NOT_FOUND,
                 "route_not_found",
@@ -157,6 +179,11 @@ impl Refusal {
                 "The request body is larger than this path allows.",
             ),
             Self::Upstream(error) => upstream(error),
+            Self::Forged(_) => surface::FORGED,
+            Self::Login(error) => surface::login(error),
+            Self::Refresh(error) => surface::refresh(error),
+            Self::Oidc(error) => surface::oidc(error),
+            Self::Unserved(why) => surface::unserved(*why),
         }
     }
 
@@ -196,11 +223,13 @@ impl Refusal {
         response
     }
 
-    fn challenge(&self, answer: Answer) -> HeaderValue {
-        self.denied()
-            .map_or(HeaderValue::from_static(denied::INVALID), |reason| {
-                denied::challenge(reason, answer)
-            })
+    /// Nothing where no other token would help.
+    fn challenge(&self, answer: Answer) -> Option<HeaderValue> {
+        match self.denied() {
+            Some(reason) => Some(denied::challenge(reason, answer)),
+            None if answer.status == StatusCode::FORBIDDEN => None,
+            None => Some(HeaderValue::from_static(denied::INVALID)),
+        }
     }
 
     fn denied(&self) -> Option<&Denied> {
@@ -214,7 +243,8 @@ impl Refusal {
     fn add_fields(&self, answer: Answer, headers: &mut HeaderMap) {
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                headers.insert(WWW_AUTHENTICATE, self.challenge(answer));
+                let challenge = self.challenge(answer);
+                headers.extend(challenge.map(|challenge| (WWW_AUTHENTICATE, challenge)));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, RETRY_AFTER_OUTAGE.into());
@@ -264,62 +294,12 @@ impl Refusal {
             | Self::Denied(_)
             | Self::Header(_)
             | Self::Body(_)
-            | Self::Upstream(_) => {}
-        }
-    }
-}
-
-const fn store_unavailable() -> Answer {
-    answer(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "session_store_unavailable",
-        "Whether the token is good cannot be told right now. Try again.",
-    )
-}
-
-fn store(error: &StoreError) -> Answer {
-    match error {
-        StoreError::Deadline
-        | StoreError::Busy
-        | StoreError::Unreachable
-        | StoreError::Failed(_)
-        | StoreError::InUse(_)
-        | StoreError::Mismatch
-        | StoreError::Unproven
-        | StoreError::NoUsers => store_unavailable(),
-        StoreError::Record(_) => answer(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "session_unreadable",
-            "The session of this token cannot be read.",
-        ),
-    }
-}
-
-fn upstream(error: &UpstreamError) -> Answer {
-    use StatusCode as S;
-    match error {
-        UpstreamError::Connect(_) => answer(
-            S::BAD_GATEWAY,
-            "upstream_unreachable",
-            "The service behind this gateway cannot be reached.",
-        ),
-        UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => answer(
-            S::GATEWAY_TIMEOUT,
-            "upstream_timeout",
-            "The service behind this gateway did not answer in time.",
-        ),
-        UpstreamError::Broken(_) | UpstreamError::WrongUpgrade => answer(
-            S::BAD_GATEWAY,
-            "upstream_broken",
-            "The service behind this gateway gave no usable answer.",
-        ),
-        UpstreamError::BodyTooLarge => answer(
-            S::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "The request body is larger than this path allows.",
-        ),
-        UpstreamError::ClientBody => {
-            answer(S::BAD_REQUEST, "bad_request", "The request body broke off.")
+            | Self::Upstream(_)
+            | Self::Forged(_)
+            | Self::Login(_)
+            | Self::Refresh(_)
+            | Self::Oidc(_)
+            | Self::Unserved(_) => {}
         }
     }
 }

@@ -13,7 +13,8 @@ use toml::Spanned;
 
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LoginAnswer};
+use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
 use crate::policy::{Guard, Policy};
@@ -41,6 +42,8 @@ pub struct Route {
     pub upstream: UpstreamId,
     /// Largest request body in bytes.
     pub max_body: u64,
+    /// What its upstream's answers may announce.
+    pub announces: Announces,
     /// Protocols that may be upgraded to, in lower case.
     pub upgrades: Vec<String>,
     /// How old what is known of a session may be.
@@ -58,6 +61,28 @@ pub struct Cuts {
     pub tunnels: bool,
     /// Answers that are still being sent.
     pub answers: bool,
+}
+
+/// What the upstream's answers on a route may announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Announces {
+    /// Nothing.
+    Nothing,
+    /// Logins.
+    Logins,
+    /// Logouts.
+    Logouts,
+}
+
+impl Announces {
+    /// What a route with these marks announces.
+    pub fn of(login: bool, logout: bool) -> Self {
+        match (login, logout) {
+            (true, _) => Self::Logins,
+            (false, true) => Self::Logouts,
+            (false, false) => Self::Nothing,
+        }
+    }
 }
 
 /// No rule for a request.
@@ -96,6 +121,7 @@ struct Paths {
 impl Routes {
     /// Compiles the rules of a configuration that has passed `config::check`.
     pub fn build(config: &Config, upstreams: &Upstreams) -> Self {
+        let login = config.login.headers.all();
         let plans = config
             .routes
             .iter()
@@ -103,11 +129,13 @@ impl Routes {
         let names = plans
             .chain([&config.identity.headers])
             .flat_map(|plan| plan.keys())
-            .map(|name| name.as_str());
+            .map(|name| name.as_str())
+            .chain(login.iter().map(|(_, name)| name.as_str()));
         let shared = Shared {
             managed: Arc::new(Managed::new(names)),
             forwarded: ForwardedPlan::new(&config.forwarded),
             limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
+            sets_cookies: sets_cookies(config),
             config,
         };
         let mut routes = Self::default();
@@ -209,7 +237,14 @@ struct Shared<'a> {
     managed: Arc<Managed>,
     forwarded: ForwardedPlan,
     limits: Arc<RouteLimits>,
+    /// Whether there are cookies of ours.
+    sets_cookies: bool,
     config: &'a Config,
+}
+
+fn sets_cookies(config: &Config) -> bool {
+    let logs_in = config.routes.iter().any(|route| route.get_ref().login);
+    config.login.answer == LoginAnswer::Cookie && (logs_in || config.self_service.is_some())
 }
 
 impl Shared<'_> {
@@ -229,11 +264,12 @@ impl Shared<'_> {
                 .collect(),
             policy: policy(route),
             touch: route.touch,
-            headers: self.header_plan(route, &tokens, &name),
+            headers: self.header_plan(route, &name),
             tokens,
             name,
             upstream,
             max_body: route.max_body.get(),
+            announces: Announces::of(route.login, route.logout),
             upgrades: route
                 .upgrades
                 .iter()
@@ -260,7 +296,32 @@ impl Shared<'_> {
         MaxAge::new(bound.get().saturating_sub(lookup))
     }
 
-    fn header_plan(&self, route: &config::Route, tokens: &TokenSources, name: &str) -> HeaderPlan {
+    /// What the upstream does not see: the route's tokens, unless it may, and our cookies, which are nobody's business
+    /// wherever the token is looked for.
+    fn hidden(&self, route: &config::Route) -> Option<TokenSources> {
+        let mut sources: Vec<TokenSource> = Vec::new();
+        if !route.forward_token {
+            sources.extend_from_slice(
+                route
+                    .tokens
+                    .as_deref()
+                    .unwrap_or(&self.config.tokens.sources),
+            );
+        }
+        let plan = &self.config.login.cookie;
+        let session = plan.name.as_str();
+        let ours = Cookies::all_names(plan).into_iter();
+        for name in ours.filter(|name| !(route.forward_token && *name == session)) {
+            let source = TokenSource::Cookie(name.to_owned());
+            if self.sets_cookies && !sources.contains(&source) {
+                sources.push(source);
+            }
+        }
+        let shape = TokenShape::new(&self.config.tokens);
+        (!sources.is_empty()).then(|| TokenSources::new(&sources, shape))
+    }
+
+    fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
         let own = route.headers.as_ref();
         let mut fields: Vec<_> = own
             .unwrap_or(&self.config.identity.headers)
@@ -276,7 +337,7 @@ impl Shared<'_> {
             forwarded: self.forwarded.without(fields.iter().map(|(name, _)| name)),
             fields,
             managed: Arc::clone(&self.managed),
-            hidden: (!route.forward_token).then(|| tokens.clone()),
+            hidden: self.hidden(route),
             rewrite: rewrite(route),
             encoding: self.config.identity.encoding,
             max_value: self.config.identity.max_value.as_usize(),

@@ -8,6 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::config::load::{self, Loaded, Unreadable};
+use crate::selfservice::SelfService;
 use crate::server::Server;
 use crate::upstream::Upstreams;
 
@@ -110,6 +111,7 @@ fn read(path: &Path) -> Result<Loaded, Unreadable> {
             .err()
             .unwrap_or_default(),
     );
+    faults.extend(SelfService::build(&config).err().unwrap_or_default());
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {
         let span = config.places.value("log.filter");
         faults.push(Fault::error(

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::limit::{LimitBy, LimitScope, RateLimit};
 use super::value::{Duration, Jwks, PathPattern, Rate, UserTemplate, WebOrigin};
 
 /// Endpoints for a user's own sessions, below a path of every host. They go before all routes.
@@ -15,13 +16,23 @@ pub struct SelfService {
     /// Where they are: `GET {prefix}/sessions`, `DELETE {prefix}/sessions/{sid}`, `DELETE {prefix}/sessions` (all
     /// others), `POST {prefix}/refresh`, `POST {prefix}/logout`, `POST {prefix}/redeem`.
     pub prefix: PathPattern,
-    /// Requests a second from one client address; 429 beyond it.
-    #[serde(default = "default_per_client")]
-    pub per_client: Rate,
+    /// Rate limits of these endpoints, as on a route. Default: one by client, 60 a minute.
+    #[serde(default = "default_limits")]
+    #[schemars(with = "Vec<RateLimit>")]
+    pub limits: Vec<Spanned<RateLimit>>,
 }
 
-fn default_per_client() -> Rate {
-    Rate::per_minute(60)
+fn default_limits() -> Vec<Spanned<RateLimit>> {
+    let limit = RateLimit {
+        by: LimitBy::Client,
+        rate: Rate::per_minute(60),
+        burst: None,
+        scope: LimitScope::Local,
+        on_error: None,
+        headers: false,
+        name: None,
+    };
+    vec![Spanned::new(0..0, limit)]
 }
 
 /// One login for hosts of several domains: `GET {prefix}/sso?return=URL` takes a browser home, where it is logged in,

@@ -1,21 +1,24 @@
 //! What the gateway would do with a request, step by step: the same steps as [`Gateway::pass`], told instead of taken.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use http::Request;
 use http::request::Parts;
 
+use super::Gateway;
+use super::door::{Bearer, Carried, enter};
 use super::record::Spent;
-use super::{Carried, Gateway};
 use crate::body::Body;
+use crate::cache::MaxAge;
+use crate::csrf::Csrf;
 use crate::head::Head;
-use crate::headers::Facts;
+use crate::headers::{Facts, Origin};
 use crate::limit::{RouteLimits, Scope, Who};
 use crate::peer::Peer;
 use crate::policy::{Holder, Permit};
 use crate::refusal::Refusal;
 use crate::route::Route;
+use crate::selfservice::SelfService;
 use crate::session::{EndedSession, Session};
 use crate::token::TokenError;
 
@@ -24,7 +27,7 @@ use crate::token::TokenError;
 pub struct Explanation {
     /// The lines.
     pub text: String,
-    /// Whether the request would be forwarded.
+    /// Whether the request would be forwarded, or answered by one of our own endpoints.
     pub allowed: bool,
 }
 
@@ -50,9 +53,9 @@ impl Gateway {
         let mut told = Explanation::default();
         let (parts, ()) = request.into_parts();
         match self.tell(parts, token, peer, &mut told).await {
-            Ok(()) => {
+            Ok(verdict) => {
                 told.allowed = true;
-                told.line("verdict", "forwarded");
+                told.line("verdict", verdict);
             }
             Err(refusal) => {
                 told.line(
@@ -71,13 +74,21 @@ impl Gateway {
         token: Option<&str>,
         peer: &Peer,
         told: &mut Explanation,
-    ) -> Result<(), Refusal> {
+    ) -> Result<&'static str, Refusal> {
         let head = Head::check(&parts, &self.head)?;
         told.line(
             "request",
             format_args!("{} {}{}", parts.method, head.host(), head.path(&parts)),
         );
-        let route = self.enter(&parts, &head, peer)?;
+        enter(&head, peer)?;
+        if let Some(own) = self.own(&head, &parts) {
+            self.tell_own(own, (&head, parts, token), peer, told)
+                .await?;
+            return Ok("answered by the gateway itself");
+        }
+        let route = self
+            .routes
+            .find(head.host(), head.path(&parts), &parts.method)?;
         told.line(
             "route",
             format_args!("{} (number {} in the file)", route.name, route.number + 1),
@@ -96,7 +107,7 @@ impl Gateway {
             told.line("token", "none that can be used");
         }
         let origin = self.forwarded.origin(peer, &parts.headers);
-        let permit = self.weigh(route, &parts, origin.client, told).await?;
+        let permit = self.weigh(route, &head, (&parts, &origin), told).await?;
         let id = self.ids.of(&parts.headers, origin.trusted);
         let facts = Facts {
             head: &head,
@@ -124,25 +135,88 @@ impl Gateway {
         for line in lines.take_while(|line| !line.is_empty()) {
             told.more(line);
         }
+        Ok("forwarded")
+    }
+
+    /// One of our own endpoints: which, and who asks. Nothing is carried out.
+    async fn tell_own(
+        &self,
+        own: &SelfService,
+        (head, mut parts, token): (&Head, Parts, Option<&str>),
+        peer: &Peer,
+        told: &mut Explanation,
+    ) -> Result<(), Refusal> {
+        let endpoint = own.endpoint(head.path(&parts), &parts.method)?;
+        told.line("endpoint", format_args!("{endpoint:?}, one of our own"));
+        if let Some(token) = token {
+            own.tokens
+                .place(token, &mut parts.headers)
+                .map_err(|_| TokenError::Charset)?;
+        }
+        let origin = self.forwarded.origin(peer, &parts.headers);
+        for limit in own.limits.iter() {
+            told.line("limit", limit);
+        }
+        if !endpoint.wants_token() {
+            told.line("token", "not looked for");
+            return Ok(());
+        }
+        let carried = self.find(&own.tokens, &parts.headers, origin.client)?;
+        let found = matches!(carried, Carried::Token(..));
+        told.line(
+            "token",
+            if found {
+                "found"
+            } else {
+                "none that can be used"
+            },
+        );
+        let at_risk =
+            matches!(carried, Carried::Token(_, Bearer::Browser)) && !Csrf::is_safe(&parts.method);
+        if at_risk {
+            let seen = || origin.seen(&head.authority);
+            told.line("csrf", "looked at: the token came in a cookie");
+            self.surface.csrf.guard(&parts.headers, seen)?;
+        }
+        if endpoint.looks_up() {
+            let spent = &mut Spent::default();
+            match self
+                .holder(&carried, MaxAge::STRICT, origin.client, spent)
+                .await?
+            {
+                Holder::Session(session) => {
+                    told.line("session", format_args!("user {}", session.user_id));
+                }
+                Holder::Nobody | Holder::Malformed | Holder::Unknown | Holder::Ended(_) => {
+                    told.line("session", "none");
+                }
+            }
+        }
         Ok(())
     }
 
     async fn weigh(
         &self,
         route: &Route,
-        parts: &Parts,
-        client: IpAddr,
+        head: &Head,
+        (parts, origin): (&Parts, &Origin),
         told: &mut Explanation,
     ) -> Result<Permit, Refusal> {
+        let client = origin.client;
         let carried = self.token(route, &parts.headers, client)?;
+        if self.is_at_risk(route, &carried, parts) {
+            told.line("csrf", "looked at: a page of another site could send this");
+            let own = || origin.seen(&head.authority);
+            self.surface.csrf.guard(&parts.headers, own)?;
+        }
         let holder = self
-            .holder(route, &carried, client, &mut Spent::default())
+            .holder(&carried, route.max_age, client, &mut Spent::default())
             .await?;
         let mut who = Who {
             client,
             holder: None,
         };
-        if let (Carried::Token(token), Holder::Session(session)) = (&carried, &holder) {
+        if let (Carried::Token(token, _), Holder::Session(session)) = (&carried, &holder) {
             who.holder = Some((token, session));
         }
         tell_limits(&route.limits, &who, told);

@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
 
 use crate::body::Body;
-use crate::headers::{self, ClientUpgrade};
+use crate::headers::ClientUpgrade;
 use crate::limit::Who;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
@@ -14,6 +14,7 @@ use crate::until::{self, Until};
 use crate::upgraded::Offer;
 
 use super::Gateway;
+use super::door::wanted_upgrade;
 
 impl Gateway {
     /// The switch of protocols that a request asks for, if the route allows it. Without it the request goes on as a plain
@@ -25,12 +26,7 @@ impl Gateway {
         peer: &Peer,
         who: &Who<'_>,
     ) -> Result<Option<ClientUpgrade>, Refusal> {
-        if route.upgrades.is_empty() {
-            return Ok(None);
-        }
-        let Some(protocol) =
-            headers::upgrade_protocol(&parts.headers).filter(|name| route.upgrades.contains(name))
-        else {
+        let Some(protocol) = wanted_upgrade(route, &parts.headers) else {
             return Ok(None);
         };
         // What follows the head would be taken for the body by one side and for the other protocol by the other.

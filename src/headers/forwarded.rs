@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::wire::RequestHead;
 use crate::config::Forwarded;
-use crate::config::value::Network;
+use crate::config::value::{Network, WebOrigin};
 use crate::peer::Peer;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -49,6 +49,15 @@ pub struct Origin {
     port: Option<HeaderValue>,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
+}
+
+impl Origin {
+    /// The origin of the page that a request with this `Host` was sent to, as its browser sees it. `None` if there can be
+    /// no such page.
+    pub fn seen(&self, authority: &HeaderValue) -> Option<WebOrigin> {
+        let authority = self.host.as_ref().unwrap_or(authority).to_str().ok()?;
+        WebOrigin::of(self.proto.as_bytes() == b"https", authority)
+    }
 }
 
 impl ForwardedPlan {
@@ -315,6 +324,25 @@ mod tests {
         assert_eq!(out[FOR], "6.6.6.6, 203.0.113.7, 10.1.1.1, 10.0.0.1");
         assert_eq!(out[PROTO], "https");
         assert_eq!(out[HOST], "www.example");
+    }
+
+    #[test]
+    fn the_origin_that_a_browser_sees_is_that_of_the_proxy_in_front_if_it_is_trusted() {
+        let sent = headers(&[
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "Www.example:8443"),
+        ]);
+        let authority = HeaderValue::from_static("Shop.example:80");
+        let seen = |plan: &ForwardedPlan| {
+            let origin = plan.origin(&peer("10.0.0.1"), &sent);
+            origin.seen(&authority).map(|origin| origin.to_string())
+        };
+
+        assert_eq!(seen(&plan(&[])).as_deref(), Some("http://shop.example"));
+        assert_eq!(
+            seen(&plan(&["10.0.0.1"])).as_deref(),
+            Some("https://www.example:8443")
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ const INVALID_TOKEN: Answer = answer(
     "token_invalid",
     "The token is unknown, expired or was taken back.",
 );
-const ACCOUNT_DISABLED: Answer = answer(
+pub(super) const ACCOUNT_DISABLED: Answer = answer(
     StatusCode::FORBIDDEN,
     "account_disabled",
     "This account is disabled.",
@@ -72,7 +72,8 @@ pub(super) fn answer_to(reason: &Denied) -> Answer {
     }
 }
 
-fn why(why: Why) -> Answer {
+/// A session that is over, told to whoever held its token.
+pub(super) fn why(why: Why) -> Answer {
     let ended = |code, detail| answer(StatusCode::UNAUTHORIZED, code, detail);
     match why {
         Why::Kicked => ended("session_kicked", "This session was ended from elsewhere."),

@@ -13,6 +13,7 @@ mod queue;
 mod record;
 mod refresh;
 mod right;
+mod shared;
 mod stream;
 mod view;
 
@@ -34,6 +35,7 @@ pub use self::memory::{Memory, memory};
 pub use self::once::Once;
 pub use self::queue::Queues;
 pub use self::refresh::RefreshError;
+pub use self::shared::Shared;
 pub use self::view::{SessionView, UserView};
 pub use crate::user::{NewBan, Rights, RightsEdit, Whom};
 

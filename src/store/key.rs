@@ -2,6 +2,10 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use crate::config::{AtRest, Config, value::KeyTemplate};
 use crate::token::{Anchor, Token};
 
@@ -87,10 +91,37 @@ impl Keys {
         ]
     }
 
+    /// Where it is noted which sessions came out of a session at an OpenID provider.
+    pub fn external(&self, issuer: &str, sid: &str) -> Key {
+        Key(format!(
+            "{PREFIX}:ext:{}:{}",
+            self.realm,
+            digest_of(issuer, sid)
+        ))
+    }
+
+    /// Where it is noted that a logout token was seen.
+    pub fn seen(&self, issuer: &str, jti: &str) -> Key {
+        Key(format!(
+            "{PREFIX}:jti:{}:{}",
+            self.realm,
+            digest_of(issuer, jti)
+        ))
+    }
+
     /// The realm's name.
     pub fn realm_name(&self) -> &str {
         &self.realm
     }
+}
+
+/// SHA-256 in base64url of an issuer and what it calls something. Issuers are configured and have no zero bytes.
+fn digest_of(issuer: &str, name: &str) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(issuer.as_bytes());
+    context.update(&[0]);
+    context.update(name.as_bytes());
+    URL_SAFE_NO_PAD.encode(context.finish())
 }
 
 /// Makes keys of tokens: `login:token:` and the token, or its digest.

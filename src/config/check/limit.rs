@@ -32,6 +32,12 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
             limits,
         }));
     }
+    lists.extend(config.self_service.as_ref().map(|endpoints| List {
+        config,
+        at: "self_service.limits".to_owned(),
+        auth: None,
+        limits: &endpoints.limits,
+    }));
     for list in &lists {
         for (index, limit) in list.limits.iter().enumerate() {
             list.quantity(index, limit.get_ref(), faults);

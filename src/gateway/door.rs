@@ -1,0 +1,123 @@
+//! What is asked of a request before it is judged: whether it may be here, who sends it, what it wants to become.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use http::HeaderMap;
+
+use super::Gateway;
+use super::record::Spent;
+use crate::cache::MaxAge;
+use crate::head::Head;
+use crate::headers;
+use crate::peer::Peer;
+use crate::policy::Holder;
+use crate::refusal::Refusal;
+use crate::route::Route;
+use crate::sessions::Standing;
+use crate::token::{Token, TokenError, TokenSource, TokenSources};
+
+/// What a request carries where its route looks for a token.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// Nothing, or the route does not look.
+    Nothing,
+    /// Something that cannot be a token.
+    Malformed,
+    /// A token, and who put it there.
+    Token(Token, Bearer),
+}
+
+/// Who puts a token into a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bearer {
+    /// Whoever has written the request.
+    Client,
+    /// The browser, by itself, whichever page makes it send the request: a cookie.
+    Browser,
+}
+
+impl Gateway {
+    /// What these headers carry as a token of this route.
+    pub(super) fn token(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Carried, Refusal> {
+        if !route.policy.looks_up() {
+            return Ok(Carried::Nothing);
+        }
+        self.find(&route.tokens, headers, client)
+    }
+
+    /// What these sources have. Whoever has guessed too often is sent away before the store is asked.
+    pub(super) fn find(
+        &self,
+        sources: &TokenSources,
+        headers: &HeaderMap,
+        client: IpAddr,
+    ) -> Result<Carried, Refusal> {
+        match sources.find(headers) {
+            Ok(Some((token, source))) => {
+                self.admit(client, Some(&token))?;
+                let bearer = match source {
+                    TokenSource::Cookie(_) => Bearer::Browser,
+                    TokenSource::Bearer | TokenSource::Header(_) => Bearer::Client,
+                };
+                Ok(Carried::Token(token, bearer))
+            }
+            Ok(None) => Ok(Carried::Nothing),
+            // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
+            Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
+            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
+                self.admit(client, None)?;
+                Ok(Carried::Malformed)
+            }
+        }
+    }
+
+    /// Who holds this token.
+    pub(super) async fn holder(
+        &self,
+        carried: &Carried,
+        max_age: MaxAge,
+        client: IpAddr,
+        spent: &mut Spent,
+    ) -> Result<Holder, Refusal> {
+        let token = match carried {
+            Carried::Nothing => return Ok(Holder::Nobody),
+            Carried::Malformed => return Ok(Holder::Malformed),
+            Carried::Token(token, _) => token,
+        };
+        let asked = Instant::now();
+        let found = self.sessions.recall(token, max_age).await;
+        spent.store = asked.elapsed();
+        self.cells.looked_up(spent.store, &found);
+        let found = found?;
+        self.learn(client, token, !matches!(found, Standing::Unknown));
+        Ok(match found {
+            Standing::Unknown => Holder::Unknown,
+            Standing::Ended(ended) => Holder::Ended(ended),
+            Standing::Live(session) => Holder::Session(session),
+        })
+    }
+}
+
+/// The door: whether the connection may be used for this host.
+pub(super) fn enter(head: &Head, peer: &Peer) -> Result<(), Refusal> {
+    let covers =
+        |tls: &crate::peer::TlsPeer| tls.scope.covers(tls.server_name.as_deref(), head.host());
+    match peer.tls.as_ref().is_none_or(covers) {
+        true => Ok(()),
+        false => Err(Refusal::Misdirected),
+    }
+}
+
+/// The protocol that a request asks to switch to, if its route allows it.
+pub(super) fn wanted_upgrade(route: &Route, headers: &HeaderMap) -> Option<String> {
+    if route.upgrades.is_empty() {
+        return None;
+    }
+    headers::upgrade_protocol(headers).filter(|name| route.upgrades.contains(name))
+}

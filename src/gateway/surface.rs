@@ -1,0 +1,149 @@
+//! Where the gateway answers for itself: its own endpoints, and logins that upstreams announce.
+
+use std::net::IpAddr;
+
+use http::request::Parts;
+use http::{HeaderMap, Response};
+
+use super::door::{Bearer, Carried, wanted_upgrade};
+use super::record::Record;
+use super::{Caller, Gateway};
+use crate::body::{Body, Incoming};
+use crate::cache::MaxAge;
+use crate::config::Config;
+use crate::config::fault::Fault;
+use crate::csrf::Csrf;
+use crate::head::Head;
+use crate::limit::{Told, Who};
+use crate::login::{Logins, Visitor};
+use crate::policy::Holder;
+use crate::refusal::Refusal;
+use crate::route::{Announces, Route};
+use crate::selfservice::{SelfService, Visit};
+use crate::token::Token;
+
+/// What the gateway has besides routes.
+#[derive(Debug)]
+pub(super) struct Surface {
+    pub(super) csrf: Csrf,
+    logins: Logins,
+    own: Option<SelfService>,
+}
+
+impl Surface {
+    /// # Errors
+    /// Faults that only show when files are read.
+    pub(super) fn build(config: &Config) -> Result<Self, Vec<Fault>> {
+        Ok(Self {
+            csrf: Csrf::new(&config.csrf),
+            logins: Logins::new(config),
+            own: SelfService::build(config)?,
+        })
+    }
+}
+
+impl Gateway {
+    /// Our own endpoints, if this path is one of theirs.
+    pub(super) fn own(&self, head: &Head, parts: &Parts) -> Option<&SelfService> {
+        self.surface
+            .own
+            .as_ref()
+            .filter(|own| own.covers(head.path(parts)))
+    }
+
+    /// Answers at one of our own endpoints.
+    pub(super) async fn serve(
+        &self,
+        own: &SelfService,
+        (head, parts, body): (&Head, Parts, Incoming),
+        caller: Caller<'_>,
+        record: &mut Record<'_>,
+    ) -> Result<Response<Body>, Refusal> {
+        let mut told = Told::default();
+        let mut who = Who {
+            client: caller.origin.client,
+            holder: None,
+        };
+        self.take(&own.limits.door, &who, &mut told).await?;
+        let endpoint = own.endpoint(head.path(&parts), &parts.method)?;
+        let token = match endpoint.wants_token() {
+            true => self.find(&own.tokens, &parts.headers, who.client)?,
+            false => Carried::Nothing,
+        };
+        let holder = match endpoint.looks_up() {
+            true => {
+                self.holder(&token, MaxAge::STRICT, who.client, &mut record.spent)
+                    .await?
+            }
+            false => Holder::Nobody,
+        };
+        if let (Carried::Token(token, _), Holder::Session(session)) = (&token, &holder) {
+            record.note(|line| line.user = Some(session.user_id.clone()));
+            who.holder = Some((token, session));
+        }
+        self.take(&own.limits.inside, &who, &mut told).await?;
+        let visit = Visit {
+            parts: &parts,
+            client: who.client,
+            own: caller.origin.seen(&head.authority),
+            token: match &token {
+                Carried::Token(token, _) => Some(token),
+                Carried::Nothing | Carried::Malformed => None,
+            },
+            ambient: matches!(token, Carried::Token(_, Bearer::Browser)),
+            sessions: &self.sessions,
+            logins: &self.surface.logins,
+        };
+        let mut reply = own.serve(endpoint, &visit, holder, body).await?;
+        told.write(reply.headers_mut());
+        Ok(reply)
+    }
+
+    /// Whether a page of another site could have made a browser send this, to its user's harm: it changes something or
+    /// opens a connection, and a browser adds what it is paid with, or keeps what it is answered with.
+    pub(super) fn is_at_risk(&self, route: &Route, token: &Carried, parts: &Parts) -> bool {
+        let by_browser = match (token, route.announces) {
+            (Carried::Token(_, bearer), Announces::Nothing | Announces::Logouts) => {
+                *bearer == Bearer::Browser
+            }
+            (_, Announces::Nothing) => false,
+            (_, Announces::Logins) => self.surface.logins.sets_cookie(),
+            (_, Announces::Logouts) => self.surface.logins.in_cookie(&parts.headers).is_some(),
+        };
+        by_browser
+            && (!Csrf::is_safe(&parts.method) || wanted_upgrade(route, &parts.headers).is_some())
+    }
+
+    /// The token that is worth nothing once the upstream has announced a login or a logout.
+    pub(super) fn left_behind(
+        &self,
+        route: &Route,
+        token: &Carried,
+        headers: &HeaderMap,
+    ) -> Option<Token> {
+        match (route.announces, token) {
+            (Announces::Nothing, _) => None,
+            (Announces::Logouts, Carried::Token(token, _)) => Some(token.clone()),
+            (Announces::Logins | Announces::Logouts, _) => self.surface.logins.in_cookie(headers),
+        }
+    }
+
+    /// Carries out what the upstream's answer announces, where it may announce something.
+    pub(super) async fn settle(
+        &self,
+        route: &Route,
+        mut reply: Response<Body>,
+        left: Option<Token>,
+        client: IpAddr,
+    ) -> Result<Response<Body>, Refusal> {
+        if route.announces == Announces::Nothing {
+            self.surface.logins.strip(reply.headers_mut());
+            return Ok(reply);
+        }
+        // Rare, and large: kept out of the future that every request carries.
+        let visitor = Visitor { left, client };
+        let logins = &self.surface.logins;
+        let settled = logins.settle(route.announces, reply, visitor, &self.sessions);
+        Ok(Box::pin(settled).await?)
+    }
+}
