@@ -1,6 +1,13 @@
 //! Logins, cookies, single sign-on and providers: what browsers would refuse, and what would lead nowhere.
 
-use crate::check::expect;
+use crate::check;
+
+/// Each text has exactly these lines said about it; all of them keep records of users.
+fn expect(cases: &[(&str, &str, &[&str])]) {
+    for (old, new, expected) in cases {
+        check::expect(&[(*old, &format!("{new}\n[sessions]\n"), *expected)]);
+    }
+}
 
 const LOGIN: &str =
     "\n[[routes]]\nexact = \"/login\"\nauth = \"public\"\nlogin = true\nupstream = \"app\"\n";
@@ -213,6 +220,22 @@ fn a_provider_is_complete_and_its_keys_do_not_travel_in_the_clear() {
                 oidc.replace("https://i.test/keys", "i.test/keys")
             ),
             &["error 16:8 `i.test/keys` is no set of keys"],
+        ),
+    ]);
+}
+
+#[test]
+fn sessions_that_nobody_could_keep_are_an_error() {
+    check::expect(&[
+        (
+            "",
+            &format!("[login]\nanswer = \"tokens\"{LOGIN}"),
+            &["error 13:1 this route logs users in or out, but there is no `[sessions]`"],
+        ),
+        (
+            "",
+            "[self_service]\nprefix = \"/.d\"\n",
+            &["error 11:1 these endpoints are about users' sessions, but there is no `[sessions]`"],
         ),
     ]);
 }

@@ -23,6 +23,36 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     }
     check_oidc(config, faults);
     check_guard(config, faults);
+    check_sessions(config, faults);
+}
+
+/// What opens or ends sessions needs records of users.
+fn check_sessions(config: &Config, faults: &mut Vec<Fault>) {
+    if config.sessions.is_some() {
+        return;
+    }
+    let marked = config.routes.iter().position(|route| {
+        let route = route.get_ref();
+        route.login || route.logout
+    });
+    let (at, what) = match (marked, &config.self_service) {
+        (Some(index), _) => (
+            format!("routes[{index}]"),
+            "this route logs users in or out",
+        ),
+        (None, Some(_)) => (
+            "self_service".to_owned(),
+            "these endpoints are about users' sessions",
+        ),
+        (None, None) => return,
+    };
+    faults.push(
+        Fault::error(
+            place(config, &at),
+            format!("{what}, but there is no `[sessions]`"),
+        )
+        .help("add `[sessions]`; every key in it has a default"),
+    );
 }
 
 fn place(config: &Config, path: &str) -> Option<Range<usize>> {
