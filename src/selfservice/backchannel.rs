@@ -11,7 +11,7 @@ use crate::oidc::{Logout, OidcError};
 use crate::refusal::Refusal;
 use crate::session::Why;
 use crate::sessions::Whom;
-use crate::store::StoreError;
+use crate::store::{Ends, StoreError};
 
 impl SelfService {
     pub(super) async fn back_channel(
@@ -26,19 +26,15 @@ impl SelfService {
         let logout = self.providers.judge(token, now() / 1000).await?;
         let store = visit.sessions.store();
         let seen = self.keys.seen(&logout.issuer, &logout.jti);
-        if !store
-            .put_new(&seen, b"1", Some(logout.believed_until))
-            .await?
-        {
+        let found = store.get(std::slice::from_ref(&seen), Ends::None).await?;
+        if found.into_iter().flatten().next().is_some() {
             return Err(OidcError::Invalid("it was used before").into());
         }
-        if let Err(error) = carry_out(&logout, visit).await {
-            // So that the provider may try again with the same token.
-            if let Err(error) = store.discard(&seen).await {
-                tracing::warn!(%error, "a logout token that was not carried out stays used");
-            }
-            return Err(error.into());
-        }
+        // Marked as used only when it is done: until then the provider may send it again, and ending twice does no harm.
+        carry_out(&logout, visit).await?;
+        store
+            .put_new(&seen, b"1", Some(logout.believed_until))
+            .await?;
         Ok(bare(StatusCode::OK))
     }
 }
