@@ -150,13 +150,16 @@ async fn an_audit_file_is_rotated_by_renaming_it_and_is_its_owners_only() {
 async fn a_change_is_carried_through_when_its_caller_has_gone_away() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let gateway = gateway()
-        .redis(&redis)
+        // The answer must be late and not given up, however slow this machine is.
+        .store(&format!(
+            "redis = \"{}\"\nlookup_deadline = \"2s\"",
+            redis.url()
+        ))
         .admin()
         .upstream("app", &upstream)
         .route(ROUTE)
         .start()
         .await;
-    // Frozen for less than the deadline of a look-up, so that the answer is late and not given up.
     redis.stop_signal();
     let set = call("PUT", "/v1/roles/a", &json!({"permissions": ["x:y"]}));
     let asked = gateway.administer("root", set);
