@@ -46,7 +46,7 @@ async fn it_is_not_ready_first_and_serves_on_for_the_delay() {
     assert_eq!(gateway.ended().await.code(), Some(130));
 }
 
-/// Asks without a pause until it is told that the connection ends; says whether it was told so by an answer.
+/// Asks, thinks for a moment, and asks again until it is told that the connection ends; says whether it was told so by an answer.
 async fn until_told(mut connection: Connection, answers: Arc<AtomicUsize>) -> bool {
     loop {
         let reply = match connection.begin(Call::get("/")).await {
@@ -66,6 +66,7 @@ async fn until_told(mut connection: Connection, answers: Arc<AtomicUsize>) -> bo
         if last {
             return true;
         }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 
