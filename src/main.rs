@@ -16,6 +16,7 @@ use drawbridge::command::{
     Verdict, admin_key, check, demo, explain, role, run, schema, session, user,
 };
 use drawbridge::config::{Config, LogFormat};
+use drawbridge::server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -116,7 +117,7 @@ fn main() -> ExitCode {
 
 /// Does what was asked for. Whatever there is to say has been printed then.
 fn answer(command: Command) -> anyhow::Result<Verdict> {
-    drawbridge::server::install_crypto();
+    server::install_crypto();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
         Command::Check(file) => {
@@ -144,6 +145,7 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
                 return Ok(Verdict::No);
             };
             let set_filter = start_log(&config.log.filter, config.log.format)?;
+            server::inherit();
             let control = run::Control {
                 file: Some(file.config),
                 signals: signals()?,
@@ -232,7 +234,8 @@ fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resul
     runtime.block_on(future)
 }
 
-/// What the process is told: SIGTERM and SIGINT to stop, SIGHUP to read the configuration anew. Told to stop a second time
+/// What the process is told: SIGTERM and SIGINT to stop, SIGHUP to read the configuration anew, SIGUSR2 to leave
+/// the clients to a new program. Told to stop a second time
 /// it ends with the code that shells expect.
 fn signals() -> anyhow::Result<mpsc::Receiver<run::Signal>> {
     let (sender, signals) = mpsc::channel(2);
@@ -242,12 +245,14 @@ fn signals() -> anyhow::Result<mpsc::Receiver<run::Signal>> {
             signal(SignalKind::interrupt())?,
             signal(SignalKind::hangup())?,
         );
+        let mut usr2 = signal(SignalKind::user_defined2())?;
         let mut stopping = false;
         loop {
             let told = tokio::select! {
                 _ = term.recv() => run::Signal::Stop,
                 _ = int.recv() => run::Signal::Stop,
                 _ = hup.recv() => run::Signal::Reload,
+                _ = usr2.recv() => run::Signal::Upgrade,
             };
             if told == run::Signal::Stop && stopping {
                 std::process::exit(130);

@@ -2,6 +2,8 @@
 
 mod admin;
 mod operation;
+mod systemd;
+mod upgrade;
 mod watch;
 
 use std::net::SocketAddr;
@@ -60,6 +62,7 @@ impl Bound {
 /// # Errors
 /// If an address is taken, a certificate cannot be used, or the embedded store cannot be opened.
 pub async fn run(config: &Config, control: Control) -> anyhow::Result<()> {
+    upgrade::remember_program();
     let source = StoreSource::open(config.store.get_ref(), &config.tokens)
         .context("the session store cannot be opened")?;
     let bound = bind(config)?;
@@ -149,6 +152,7 @@ pub async fn serve(
         config: config.clone(),
         metrics: Arc::clone(&metrics),
         readiness: Arc::clone(&readiness),
+        beside,
     };
     let config = config.clone();
     let make = move |worker: usize| {
@@ -169,7 +173,6 @@ pub async fn serve(
     let starting = bound.clients.start(make);
     // Large, and only driven once.
     let served = Box::pin(Operation::run(starting, control, standing)).await;
-    let served = served.and(beside.finish().await);
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }

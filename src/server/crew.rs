@@ -181,6 +181,8 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
     /// # Errors
     /// The first error of a worker.
     pub async fn drain(mut self) -> Result<(), E> {
+        // Sockets that stay open here would go on collecting clients.
+        self.listeners.clear();
         for post in self.posts.drain(..) {
             post.orders
                 .send(Order::Drain(self.drain_timeout))

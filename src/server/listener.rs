@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::ServeError;
 use super::tls::Tls;
+use super::{ServeError, heritage};
 use crate::config::Listener;
 
 /// A listener that is open.
@@ -19,6 +20,8 @@ pub(super) struct Open {
     /// Where clients can connect.
     pub(super) address: SocketAddr,
     pub(super) tls: Option<Tls>,
+    /// For the next process; the workers have their own.
+    _kept: Arc<Vec<TcpListener>>,
 }
 
 /// A listener that is to be opened, or to go on under new terms.
@@ -99,7 +102,7 @@ impl Planned {
             address: configured,
             source,
         };
-        let sockets = bind(configured, workers).map_err(error)?;
+        let sockets = open_all(configured, workers).map_err(error)?;
         let local = sockets
             .first()
             .map_or(Ok(configured), TcpListener::local_addr);
@@ -108,6 +111,7 @@ impl Planned {
             configured,
             address: local.map_err(error)?,
             tls,
+            _kept: heritage::keep(&sockets).map_err(error)?,
         };
         Ok(Self {
             open,
@@ -115,6 +119,22 @@ impl Planned {
             evict: false,
         })
     }
+}
+
+/// One socket for each worker: those that were left to us, or new ones.
+fn open_all(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let mut sockets = heritage::take(address)?;
+    if sockets.is_empty() {
+        return bind(address, workers);
+    }
+    // What is missing accepts from a socket that another worker accepts from, too. What is too much is shared out as well:
+    // the system hands connections to every socket.
+    let left = sockets.len();
+    for place in left..workers {
+        let shared = sockets.get(place.checked_rem(left).unwrap_or(0));
+        sockets.extend(shared.map(TcpListener::try_clone).transpose()?);
+    }
+    Ok(sockets)
 }
 
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.

@@ -6,6 +6,7 @@
 mod connection;
 mod crew;
 mod drain;
+mod heritage;
 mod http1;
 mod http2;
 mod listener;
@@ -26,6 +27,7 @@ use http::{HeaderValue, Request, Response};
 use toml::Spanned;
 
 pub use self::crew::{Change, Crew};
+pub use self::heritage::{Heritage, inherit, refuse_the_rest};
 use self::listener::Planned;
 use self::tls::Tls;
 use crate::body::{Body, Incoming};

@@ -9,14 +9,15 @@ use anyhow::Context as _;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-use super::messages;
+use super::upgrade::{self, Successor};
 use super::watch::{Changed, Watch};
+use super::{Beside, messages, systemd};
 use crate::command::check;
 use crate::config::Config;
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::monitor::Readiness;
-use crate::server::Crew;
+use crate::server::{self, Crew};
 
 /// What a running gateway is told from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum Signal {
     Stop,
     /// Read the configuration anew.
     Reload,
+    /// Start the program anew and leave it the clients.
+    Upgrade,
 }
 
 /// From where a running gateway is told what to do.
@@ -63,12 +66,16 @@ pub(super) struct Standing {
     pub(super) config: Config,
     pub(super) metrics: Arc<Metrics>,
     pub(super) readiness: Arc<Readiness>,
+    /// Servers that end when it is over.
+    pub(super) beside: Beside,
 }
 
 /// What there is to do next.
 enum Next {
     Told(Option<Signal>),
     Changed(Changed),
+    /// The new program serves, or has ended.
+    Succeeded(bool),
     Ended(anyhow::Result<()>),
 }
 
@@ -83,7 +90,7 @@ impl Operation {
         standing: Standing,
     ) -> anyhow::Result<()> {
         let Some(crew) = unless_stopped(starting, &mut control).await else {
-            return Ok(());
+            return standing.beside.finish().await;
         };
         let operation = Self {
             crew: crew?,
@@ -95,6 +102,10 @@ impl Operation {
 
     async fn serve(mut self) -> anyhow::Result<()> {
         let mut watch = self.watch();
+        let mut successor = None;
+        server::refuse_the_rest();
+        systemd::notify(systemd::READY);
+        upgrade::tell_predecessor();
         if self.control.reload_at_once {
             self.reload(&mut watch).await;
         }
@@ -102,15 +113,24 @@ impl Operation {
             let next = tokio::select! {
                 signal = self.control.signals.recv() => Next::Told(signal),
                 changed = changed(&mut watch) => Next::Changed(changed),
+                serves = succeeded(&mut successor) => Next::Succeeded(serves),
                 ended = self.crew.ended() => Next::Ended(ended),
             };
             match next {
-                Next::Ended(ended) => return ended,
+                Next::Ended(ended) => return ended.and(self.standing.beside.finish().await),
                 Next::Told(Some(Signal::Stop) | None) => return self.stop().await,
                 Next::Told(Some(Signal::Reload)) | Next::Changed(Changed::Text) => {
+                    systemd::notify(systemd::RELOADING);
                     self.reload(&mut watch).await;
+                    systemd::notify(systemd::READY);
                 }
                 Next::Changed(Changed::Named) => self.renew().await,
+                Next::Told(Some(Signal::Upgrade)) => self.upgrade(&mut successor),
+                Next::Succeeded(true) => return self.leave(successor).await,
+                Next::Succeeded(false) => {
+                    tracing::error!("the new program does not serve; this one goes on");
+                    successor = None;
+                }
             }
         }
     }
@@ -208,7 +228,43 @@ impl Operation {
         true
     }
 
+    /// Starts the program anew, if that can work.
+    fn upgrade(&self, successor: &mut Option<Successor>) {
+        if successor.is_some() {
+            tracing::warn!("a new program is starting already");
+            return;
+        }
+        if self.standing.config.store.get_ref().embedded.is_some() {
+            tracing::error!(
+                "the embedded store belongs to one process at a time; a second program cannot start"
+            );
+            return;
+        }
+        match upgrade::start() {
+            Ok(started) => {
+                tracing::info!(id = started.id, "a new program is starting");
+                *successor = Some(started);
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "no new program; this one goes on");
+            }
+        }
+    }
+
+    /// Leaves the clients to the program that serves beside this one.
+    async fn leave(self, successor: Option<Successor>) -> anyhow::Result<()> {
+        if let Some(Successor { id, .. }) = successor {
+            systemd::notify(&format!("MAINPID={id}"));
+            tracing::info!(id, "the new program serves; draining");
+        }
+        // Else half of those who ask whether the new program is ready would hear that the old one is not.
+        let beside = self.standing.beside.finish().await;
+        self.crew.drain().await.and(beside)
+    }
+
     async fn stop(mut self) -> anyhow::Result<()> {
+        systemd::notify(systemd::STOPPING);
         self.standing.readiness.drain();
         let delay = self.standing.config.server.drain_delay.get();
         if !delay.is_zero() {
@@ -219,7 +275,8 @@ impl Operation {
             ended = self.crew.ended() => return ended,
         }
         tracing::info!("draining");
-        self.crew.drain().await
+        let drained = self.crew.drain().await;
+        drained.and(self.standing.beside.finish().await)
     }
 }
 
@@ -231,9 +288,17 @@ async fn unless_stopped<T>(starting: impl Future<Output = T>, control: &mut Cont
             started = starting.as_mut() => return Some(started),
             signal = control.signals.recv() => match signal {
                 Some(Signal::Reload) => control.reload_at_once = true,
+                Some(Signal::Upgrade) => tracing::warn!("this program is still starting itself"),
                 Some(Signal::Stop) | None => return None,
             },
         }
+    }
+}
+
+async fn succeeded(successor: &mut Option<Successor>) -> bool {
+    match successor {
+        Some(successor) => (&mut successor.serves).await.is_ok(),
+        None => std::future::pending().await,
     }
 }
 
