@@ -30,7 +30,7 @@ pub fn inherit() {
             Ok(Some(socket)) => sockets.push(socket),
             Ok(None) => {}
             Err(error) => {
-                tracing::warn!(%error, "a socket was left to us that cannot be listened on")
+                tracing::warn!(%error, "a socket was left to us that cannot be listened on");
             }
         }
     }
