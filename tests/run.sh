@@ -7,10 +7,11 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, cargo-nextest, Schemathesis), then checks format, lints and
-dependencies, runs every test, and lets Schemathesis loose on the admin API. Takes about 10 minutes the first time on two cores, most of it compiling.
+Installs what the tests need (redis-server, curl, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
+dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes
+about 10 minutes the first time on two cores, most of it compiling.
 
-  --long    also what takes minutes: schemathesis over the admin API (installs it from PyPI)
+  --long    also what takes minutes: Schemathesis for five of them, and a hundred thousand users
   --quick   only the tests: no format, lint and dependency checks, and nothing is installed
 HELP
     exit 0
@@ -24,11 +25,18 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; elif have sudo; then sudo "$@"; else fail "needs root to run: $*"; fi
 }
 
+# A Chromium of whatever name that ChromeDriver finds by itself, and its driver.
+browser() {
+    have chromedriver || return 1
+    have chromium || have google-chrome || [ -d /Applications/Chromium.app ] || [ -d "/Applications/Google Chrome.app" ]
+}
+
 install_missing() {
     local missing=()
     have redis-server || missing+=(redis)
     have curl || missing+=(curl)
     have cc || missing+=(cc)
+    browser || missing+=(browser)
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python)
     [ ${#missing[@]} -eq 0 ] && return
     if have apt-get; then
@@ -38,6 +46,7 @@ install_missing() {
                 redis) packages+=(redis-server) ;;
                 cc) packages+=(build-essential) ;;
                 python) packages+=(python3 python3-venv) ;;
+                browser) packages+=(chromium chromium-driver) ;;
                 *) packages+=("$name") ;;
             esac
         done
@@ -46,8 +55,12 @@ install_missing() {
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
     elif have brew; then
         for name in "${missing[@]}"; do
-            [ "$name" = cc ] && fail "no C compiler; run: xcode-select --install"
-            brew install --quiet "$name"
+            case "$name" in
+                cc) fail "no C compiler; run: xcode-select --install" ;;
+                # The tests in a browser say so if it cannot be had; the others do not need it.
+                browser) brew install --quiet --cask chromium chromedriver || true ;;
+                *) brew install --quiet "$name" ;;
+            esac
         done
     else
         fail "please install: ${missing[*]}"
@@ -95,7 +108,26 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
 ulimit -n 8192 2>/dev/null || true
 cargo nextest run --locked
 
+section "Tests in a browser"
+if browser; then
+    cargo nextest run --locked --test browser --run-ignored only
+else
+    cat <<'MESSAGE'
+****************************************************************************************
+** THE TESTS IN A BROWSER DID NOT RUN: there is no chromium with chromedriver here.     **
+** Single sign-on was tested without one only. On Debian: apt-get install chromium-driver **
+****************************************************************************************
+MESSAGE
+fi
+
+section "Schemathesis"
+case "${1:-}" in
+    --quick) bash tests/schemathesis.sh --installed-only ;;
+    --long) SCHEMATHESIS_SECONDS=300 bash tests/schemathesis.sh ;;
+    *) bash tests/schemathesis.sh ;;
+esac
+
 if [ "${1:-}" = "--long" ]; then
-    section "Schemathesis"
-    bash tests/schemathesis.sh
+    section "Tests that take minutes"
+    cargo nextest run --locked --test sessions --run-ignored only
 fi
