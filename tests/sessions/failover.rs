@@ -1,14 +1,18 @@
 //! Servers that go away while sessions are ended.
 
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use drawbridge::session::Why;
 use drawbridge::sessions::{Sessions, Standing, Whom};
 use drawbridge::store::StoreSource;
+use parking_lot::Mutex;
 
 use crate::bench::{PATIENCE, config, enter, is_live, login, reachable};
-use crate::redis::{Redis, Sentinel, eventually};
+use crate::redis::{Redis, Sentinel, Settings, eventually};
 
 async fn open(url: &str) -> Arc<Sessions> {
     let config = config(&format!("redis = \"{url}\""), "");
@@ -95,4 +99,80 @@ async fn outage_is_an_error_and_logs_nobody_out() {
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Which connection sent each command that a Redis is sent meanwhile, by the command's name.
+struct Monitor {
+    process: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Monitor {
+    async fn of(redis: &Redis) -> Self {
+        let mut process = Command::new("redis-cli")
+            .args(["-p", &redis.port().to_string(), "MONITOR"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                told.lock().push(line);
+            }
+        });
+        let monitor = Self { process, lines };
+        let listens = || !monitor.lines.lock().is_empty();
+        eventually("MONITOR", PATIENCE, listens).await;
+        monitor
+    }
+
+    /// `127.0.0.1:PORT` of whoever has sent this command.
+    fn senders(&self, command: &str) -> BTreeSet<String> {
+        let wanted = format!("] \"{command}\"");
+        let lines = self.lines.lock();
+        let sent = lines.iter().filter(|line| line.contains(&wanted));
+        let sender = |line: &String| Some(line.split_once("[0 ")?.1.split_once(']')?.0.to_owned());
+        sent.filter_map(sender).collect()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
+/// Whoever waits for replicas keeps nobody else waiting: not even those who ask over the same worker.
+#[tokio::test]
+async fn replicas_are_waited_for_on_a_connection_that_nobody_else_uses() {
+    let master = Redis::start().await;
+    let follow = format!("127.0.0.1 {}", master.port());
+    let replica = Settings::default().with("replicaof", &follow).start().await;
+    eventually("the replica follows", PATIENCE, || {
+        let info = master.cli(&["INFO", "replication"]);
+        info.contains("state=online")
+    })
+    .await;
+    let sessions = open(&master.url()).await;
+    let grant = enter(&sessions, login("alice", "d", "phone")).await;
+    let monitor = Monitor::of(&master).await;
+
+    for frozen in [false, true] {
+        if frozen {
+            replica.stop_signal();
+        }
+        let other = enter(&sessions, login("alice", "other", "phone")).await;
+        let whom = Whom::Session(other.session.sid.clone());
+        let ended = sessions.kick("alice", whom, Why::Kicked).await.unwrap();
+        assert_eq!(ended.confirmed, !frozen);
+        assert!(is_live(&sessions, &grant).await);
+    }
+
+    let (waiting, asking) = (monitor.senders("WAIT"), monitor.senders("GET"));
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert!(!asking.is_empty());
+    assert!(waiting.is_disjoint(&asking), "{waiting:?} {asking:?}");
 }

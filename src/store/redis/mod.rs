@@ -4,6 +4,7 @@
 //! answers and reconnects; what it does not do is done here: a bound on look-ups under way, not asking a server that is
 //! known to be gone, noticing one that is frozen, and refusing an answer that does not fit its question.
 
+mod aside;
 mod failure;
 mod link;
 mod master;
@@ -33,6 +34,7 @@ use crate::session::{RecordFormat, Session};
 use crate::token::Token;
 use crate::uptime::Uptime;
 
+use self::aside::Aside;
 use self::failure::failed;
 use self::link::Link;
 use self::setup::Setup;
@@ -50,6 +52,7 @@ const SETTLE_STEP: Duration = Duration::from_millis(5);
 pub struct RedisStore {
     link: Arc<Link>,
     watchdog: JoinHandle<()>,
+    aside: Aside,
     format: RecordFormat,
     keys: KeyFormat,
     deadline: Duration,
@@ -70,11 +73,12 @@ impl RedisStore {
         at_rest: config::AtRest,
         tracking: Option<Arc<Tracking>>,
     ) -> Result<Self, StoreError> {
-        let setup = Setup::new(config).map_err(StoreError::Failed)?;
+        let setup = Arc::new(Setup::new(config).map_err(StoreError::Failed)?);
         let link = Arc::new(Link::default());
         let alone = !setup.is_cluster() && setup.sentinels().is_none();
         Ok(Self {
             alone,
+            aside: Aside::new(Arc::clone(&setup)),
             watchdog: tokio::spawn(watchdog::run(setup, Arc::clone(&link))),
             link,
             format: RecordFormat::new(config),

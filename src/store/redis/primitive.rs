@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fred::clients::Pipeline;
+use fred::clients::{Client, Pipeline};
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::config::Options;
 use fred::types::scripts::Script;
@@ -19,7 +19,7 @@ use super::together::together;
 use crate::clock::now;
 use crate::store::{Ends, Kept, Key, StoreError, Swapped};
 
-/// How long replicas are waited for. Everything else that this worker asks its store stands behind it meanwhile.
+/// How long replicas are waited for.
 const REPLICATION_MILLIS: i64 = 100;
 /// When to stop waiting for the answer to that.
 const REPLICATION_DEADLINE: Duration = Duration::from_millis(250);
@@ -157,34 +157,50 @@ impl RedisStore {
         self.trusted(yes_or_no(&answer))
     }
 
-    /// WAIT counts from the last write of its own connection. So the value is written again first: whatever became of
-    /// the connection since it was put there, and whichever server this one leads to, a replica that has this write has
-    /// the value.
+    /// WAIT counts from the last write of its own connection, and keeps that connection from everything else. So it has
+    /// one of its own, on which the value is written again first: whatever became of the connection since it was put
+    /// there, and whichever server this one leads to, a replica that has this write has the value.
     pub(in crate::store) async fn confirm(&self, key: &Key, bytes: &[u8]) -> bool {
         let (Ok(client), Ok(_place)) = (self.link.client(), self.enter()) else {
             return false;
         };
-        let slot = ClusterHash::Custom(redis_keyslot(key.as_str().as_bytes()));
-        let client = client.with_options(&Options {
+        match self.replicas(&client, key).await {
+            Some(0) => return self.alone,
+            Some(_) => {}
+            None => return false,
+        }
+        let Ok(aside) = self.aside.client().await else {
+            return false;
+        };
+        // It may lead to another server than the first one did.
+        match self.replicas(&aside, key).await {
+            Some(replicas @ 1..) => self.is_on(replicas, &aside, (key, bytes)).await,
+            Some(_) | None => false,
+        }
+    }
+
+    /// How many replicas the master of this key has; nothing if that cannot be told.
+    async fn replicas(&self, client: &Client, key: &Key) -> Option<i64> {
+        let role = CustomCommand::new_static("ROLE", slot(key), false);
+        let client = client.with_options(&self.once());
+        let role = client.custom::<Value, Value>(role, Vec::new()).await;
+        role.as_ref().ok().and_then(replicas)
+    }
+
+    /// Whether so many replicas have this value.
+    async fn is_on(&self, replicas: i64, client: &Client, (key, bytes): (&Key, &[u8])) -> bool {
+        let pipeline = Pipeline::from(client.with_options(&Options {
             timeout: Some(self.deadline.max(REPLICATION_DEADLINE)),
             ..self.once()
-        });
-        let role = CustomCommand::new_static("ROLE", slot.clone(), false);
-        let role = client.custom::<Value, Value>(role, Vec::new()).await;
-        let replicas = match role.as_ref().map(replicas) {
-            Ok(Some(0)) => return self.alone,
-            Ok(Some(replicas)) => replicas,
-            Ok(None) | Err(_) => return false,
-        };
-        let pipeline = Pipeline::from(client);
-        let renew = CustomCommand::new_static("EVAL", slot.clone(), false);
+        }));
+        let renew = CustomCommand::new_static("EVAL", slot(key), false);
         let renewed = vec![
             Value::from(RENEW.lua().cloned().unwrap_or_default()),
             Value::from(1),
             Value::from(key.as_str()),
             Value::Bytes(Bytes::copy_from_slice(bytes)),
         ];
-        let wait = CustomCommand::new_static("WAIT", slot, false);
+        let wait = CustomCommand::new_static("WAIT", slot(key), false);
         let limits = vec![Value::from(replicas), Value::from(REPLICATION_MILLIS)];
         let queued = async {
             pipeline.custom::<(), Value>(renew, renewed).await?;
@@ -221,6 +237,11 @@ impl RedisStore {
         }
         read
     }
+}
+
+/// Where a command goes that names no key.
+fn slot(key: &Key) -> ClusterHash {
+    ClusterHash::Custom(redis_keyslot(key.as_str().as_bytes()))
 }
 
 /// From now until then in milliseconds, at least one: Redis takes no less.

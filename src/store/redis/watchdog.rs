@@ -67,7 +67,7 @@ impl Lost {
 }
 
 /// Keeps `link` open for as long as there is a server. Ends only by being aborted.
-pub(super) async fn run(setup: Setup, link: Arc<Link>) {
+pub(super) async fn run(setup: Arc<Setup>, link: Arc<Link>) {
     let place = setup.place();
     let mut connection = connect(&setup, &place).await;
     loop {
