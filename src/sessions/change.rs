@@ -202,8 +202,8 @@ impl Sessions {
     pub(super) fn clear_away(&self, ended: &[Entry]) {
         let end = now().saturating_add(REMEMBERED);
         for entry in ended {
-            let names = [Some(&entry.key), entry.previous_key.as_ref()];
-            for name in names.into_iter().flatten() {
+            let names = [&entry.key].into_iter().chain(&entry.previous_key);
+            for name in names.chain(&entry.others) {
                 self.end_by(self.keys.named(name), end);
             }
         }

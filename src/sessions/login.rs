@@ -97,7 +97,7 @@ impl Sessions {
     }
 
     /// A session in which `actor` acts as `subject`: with the rights of the subject's last session, no refresh token, an
-    /// hour at most, and not by somebody who acts as somebody else already. It does not end with the actor's session.
+    /// hour at most, and not by somebody who acts as somebody else already. It ends when the actor's session does.
     ///
     /// # Errors
     /// [`LoginError`].
@@ -111,6 +111,11 @@ impl Sessions {
         if actor.actor.is_some() {
             return Err(LoginError::Unusable(
                 "who acts as somebody cannot act as somebody else",
+            ));
+        }
+        if actor.sid.is_empty() {
+            return Err(LoginError::Unusable(
+                "whoever acts as somebody must have a session that can be ended",
             ));
         }
         if actor.user_id == subject {
@@ -221,27 +226,6 @@ impl Sessions {
         self.store.put(&key, &bytes, Some(end)).await
     }
 
-    /// When the access tokens of these sessions were last used.
-    pub(super) async fn seen(&self, user: &User) -> Result<Seen, StoreError> {
-        let keys: Vec<_> = user
-            .sessions
-            .iter()
-            .map(|entry| self.keys.named(&entry.key))
-            .collect();
-        let found = self.store.get(&keys, Ends::All).await?;
-        let seen = user.sessions.iter().zip(found).map(|(entry, kept)| {
-            let used = kept.map(|kept| match (entry.idle, kept.ends_at) {
-                (1.., Some(end)) => end.saturating_sub(entry.idle.saturating_mul(1000)),
-                _ => 0,
-            });
-            (
-                entry.sid.clone(),
-                used.map(|used| used.max(entry.issued_at)),
-            )
-        });
-        Ok(seen.collect())
-    }
-
     /// What the last session that this user opened may do.
     async fn last_rights(
         &self,
@@ -337,6 +321,7 @@ impl Sessions {
             idle: rules.idle,
             key: self.keys.name(access.token()),
             previous_key: None,
+            others: Vec::new(),
             family,
             elevated_at: None,
             elevated_until: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{SessionView, Sessions, UserView};
 use crate::clock::{millis, now};
 use crate::store::{Ends, StoreError};
-use crate::user::{Realm, Rights, RightsEdit, Seen};
+use crate::user::{Entry, Realm, Rights, RightsEdit, Seen, User};
 
 impl Sessions {
     /// Changes what this user may do, from the next request on; says what it is now.
@@ -76,7 +76,7 @@ impl Sessions {
         // Who has no refresh token and whose access token is gone cannot come back.
         let live = live
             .filter(|entry| entry.family.is_some() || !matches!(seen.get(&entry.sid), Some(None)));
-        let used = |entry: &crate::user::Entry| seen.get(&entry.sid).copied().flatten();
+        let used = |entry: &Entry| seen.get(&entry.sid).copied().flatten();
         Ok(Some(UserView {
             epoch: user.epoch,
             rights: user.rights(),
@@ -91,6 +91,31 @@ impl Sessions {
                 .collect(),
             user_id: user.user_id,
         }))
+    }
+
+    /// When any access token of each of these sessions was last used.
+    pub(super) async fn seen(&self, user: &User) -> Result<Seen, StoreError> {
+        let names = |entry: &Entry| {
+            let names: Vec<_> = [&entry.key]
+                .into_iter()
+                .chain(&entry.others)
+                .cloned()
+                .collect();
+            names
+        };
+        let all = user.sessions.iter().flat_map(names);
+        let keys: Vec<_> = all.map(|name| self.keys.named(&name)).collect();
+        let mut found = self.store.get(&keys, Ends::All).await?.into_iter();
+        let seen = user.sessions.iter().map(|entry| {
+            let tokens = found.by_ref().take(1 + entry.others.len()).flatten();
+            let used = tokens.map(|kept| match (entry.idle, kept.ends_at) {
+                (1.., Some(end)) => end.saturating_sub(entry.idle.saturating_mul(1000)),
+                _ => 0,
+            });
+            let last = used.max().map(|used| used.max(entry.issued_at));
+            (entry.sid.clone(), last)
+        });
+        Ok(seen.collect())
     }
 
     /// The live sessions of this user, in the order in which they began.

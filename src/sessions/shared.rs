@@ -42,17 +42,9 @@ impl Sessions {
     /// If it could not be kept, or nobody knows.
     pub async fn adopt(&self, shared: &Shared) -> Result<Option<Grant>, StoreError> {
         let users = self.users()?;
-        let anchor = users.anchor(&shared.record.user_id);
-        let held = self.hold(users, anchor).await?;
-        let Some(user) = held.user_called(&shared.record.user_id)? else {
-            return Ok(None);
-        };
-        let mut listed = user.sessions.iter();
-        let Some(entry) = listed.find(|entry| entry.sid == shared.record.sid) else {
-            return Ok(None);
-        };
+        let user_id = &shared.record.user_id;
         let secret = TokenSecret::random().map_err(no_randomness)?;
-        let access = MintedToken::access(&users.prefix, anchor, &secret);
+        let access = MintedToken::access(&users.prefix, users.anchor(user_id), &secret);
         let record = OwnRecord {
             token_sha256: access.token().sha256_hex(),
             ..shared.record.clone()
@@ -60,6 +52,15 @@ impl Sessions {
         if record.expires_at <= now() {
             return Ok(None);
         }
+        let name = self.keys.name(access.token());
+        let noted = self
+            .change(user_id, false, |user, moment| {
+                user.carry(&record.sid, &name, moment)
+            })
+            .await?;
+        let Some(entry) = noted.and_then(|changed| changed.outcome) else {
+            return Ok(None);
+        };
         let key = self.keys.token(access.token());
         let bytes = record.encode(users.max_record)?;
         self.store
@@ -68,7 +69,7 @@ impl Sessions {
         Ok(Some(Grant {
             access,
             refresh: None,
-            session: SessionView::new(entry, None),
+            session: SessionView::new(&entry, None),
             access_ends_at: record.expires_at,
             refresh_ends_at: None,
             ended: Vec::new(),

@@ -7,6 +7,9 @@ use super::{EVERYTHING, Entry, Moment, Rules, User};
 use crate::config::OnLimit;
 use crate::session::{Ban, Why};
 
+/// How many access tokens of other domains a session remembers.
+const OTHERS: usize = 8;
+
 /// When the access tokens of sessions were last used, in Unix milliseconds, by the session's name; nothing for one whose
 /// token is not there any more. Sessions that are not named are not known about.
 pub type Seen = HashMap<String, Option<u64>>;
@@ -62,7 +65,19 @@ impl User {
         Ok(ended)
     }
 
-    /// Sessions whose only token is gone take up no room.
+    /// Notes one more access token of this session, which is called this in the store; says whether there is such a
+    /// session. Of too many the oldest are forgotten: they are good as long as the session is, but no longer show that
+    /// it is in use.
+    pub fn carry(&mut self, sid: &str, name: &str, moment: Moment) -> Option<Entry> {
+        self.tidy(moment);
+        let entry = self.sessions.iter_mut().find(|entry| entry.sid == sid)?;
+        entry.others.push(name.to_owned());
+        let surplus = entry.others.len().saturating_sub(OTHERS);
+        entry.others.drain(..surplus);
+        Some(entry.clone())
+    }
+
+    /// Sessions whose tokens are all gone take up no room.
     fn end_unused(&mut self, seen: &Seen, moment: Moment) {
         let unused =
             |entry: &Entry| entry.family.is_none() && matches!(seen.get(&entry.sid), Some(None));

@@ -25,7 +25,7 @@ pub use self::login::{Refused, Seen};
 pub use self::refresh::{Step, Turn};
 pub use self::rights::{MAX_RISK, clip};
 pub use self::rules::{HARD_LIMIT, Rules};
-pub use self::standing::{Verdict, judge_foreign, judge_own, lives_until};
+pub use self::standing::{Verdict, judge_acting, judge_foreign, judge_own, lives_until};
 
 /// The version of both formats that this program writes, and the newest that it reads.
 const VERSION: u8 = 1;
@@ -98,6 +98,9 @@ pub struct Entry {
     /// The name in the store of the access token before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_key: Option<String>,
+    /// The names in the store of further access tokens: those of other domains.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// Its refresh tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,

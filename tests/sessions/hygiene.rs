@@ -16,6 +16,7 @@ use crate::bench::{
 
 everywhere!(nothing_comes_back_after_a_logout, "idle = \"2s\"");
 everywhere!(use_keeps_a_session_and_its_lack_ends_it, "idle = \"2s\"");
+everywhere!(use_on_another_domain_keeps_a_session, "idle = \"2s\"");
 everywhere!(
     many_users_with_short_ends_leave_no_key,
     "remember = \"1s\"\nrefresh_grace = \"1s\""
@@ -77,6 +78,39 @@ async fn use_keeps_a_session_and_its_lack_ends_it(bench: Bench) {
     let sids: Vec<_> = listed.iter().map(|view| &view.sid).collect();
     assert_eq!(sids, [&used.session.sid], "who lay unused is not listed");
     assert!(listed[0].last_seen.unwrap() > used.session.issued_at);
+}
+
+/// The token of home lies unused while the one of another domain does not.
+async fn use_on_another_domain_keeps_a_session(bench: Bench) {
+    let sessions = bench.gateway().await;
+    let home = enter(&sessions, login("alice", "d1", "phone")).await;
+    let shared = sessions.share(home.access.token()).await.unwrap().unwrap();
+    let there = sessions.adopt(&shared).await.unwrap().unwrap();
+
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        let session = live(&sessions, &there).await;
+        sessions.touch(there.access.token(), &session);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    assert_eq!(
+        standing(&sessions, home.access.token()).await,
+        Standing::Unknown
+    );
+    let listed = sessions.list("alice").await.unwrap();
+    assert_eq!(listed.len(), 1, "it is in use");
+    assert!(listed[0].last_seen.unwrap() > home.session.issued_at);
+    let ended = sessions
+        .kick(
+            "alice",
+            drawbridge::sessions::Whom::All,
+            drawbridge::session::Why::Kicked,
+        )
+        .await
+        .unwrap();
+    assert_eq!(ended.sids, [home.session.sid.as_str()]);
+    assert!(!is_live(&sessions, &there).await);
 }
 
 async fn many_users_with_short_ends_leave_no_key(bench: Bench) {

@@ -43,6 +43,7 @@ fn entry(sid: &str, device: Device, now: u64) -> Entry {
         idle: 0,
         key: format!("key-{sid}"),
         previous_key: None,
+        others: Vec::new(),
         family: None,
         elevated_at: None,
         elevated_until: None,
