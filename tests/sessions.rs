@@ -9,6 +9,8 @@
 #[path = "support/redis.rs"]
 mod redis;
 
+#[path = "sessions/acting.rs"]
+mod acting;
 #[path = "sessions/bench.rs"]
 mod bench;
 #[path = "sessions/chain.rs"]

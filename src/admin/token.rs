@@ -89,7 +89,7 @@ impl From<Session> for Introspection {
             roles: Some(session.roles),
             sid: Some(session.sid).filter(|sid| !sid.is_empty()),
             device: Some(session.device),
-            act: session.actor.map(|sub| Actor { sub }),
+            act: session.actor.map(|act| Actor { sub: act.user_id }),
         }
     }
 }

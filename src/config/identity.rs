@@ -27,6 +27,7 @@ impl Default for Identity {
             ("x-user-roles", IdentityField::Roles),
             ("x-device-id", IdentityField::DeviceId),
             ("x-device-type", IdentityField::DeviceType),
+            ("x-actor-id", IdentityField::ActorId),
             ("x-request-id", IdentityField::RequestId),
         ];
         Self {
@@ -59,6 +60,8 @@ pub enum IdentityField {
     DeviceName,
     /// End of the session, Unix time in seconds.
     ExpiresAt,
+    /// The id of whoever acts as the user; empty if it is the user.
+    ActorId,
     /// The id of this request.
     RequestId,
     /// The name of the route that let the request in.

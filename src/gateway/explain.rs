@@ -274,7 +274,7 @@ fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
         None => told.more("has no end"),
     }
     if let Some(actor) = &session.actor {
-        told.more(format_args!("it is {actor} who acts as them"));
+        told.more(format_args!("it is {} who acts as them", actor.user_id));
     }
     for (service, ban) in &session.bans {
         told.line("ban", format_args!("of {service}: {}", ban.reason));

@@ -47,6 +47,10 @@ pub(super) fn of(
             }
             Ok(())
         }
+        IdentityField::ActorId => match &session.actor {
+            Some(actor) => single(out, &actor.user_id, rule),
+            None => Ok(()),
+        },
         // These two are no parts of a session.
         IdentityField::RequestId | IdentityField::Route => Ok(()),
     }

@@ -43,8 +43,8 @@ pub struct Session {
     pub risk: u8,
     /// What the user is banned from: service, or `*` for everything. Bans may have run out since.
     pub bans: Vec<(String, Ban)>,
-    /// Who acts as this user, if it is somebody else.
-    pub actor: Option<String>,
+    /// Who acts as this user, if it is somebody else, and in which session of theirs.
+    pub actor: Option<Act>,
     /// Its end for want of use, if it has one.
     pub idle: Option<Idle>,
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::record::Found;
 use super::{Sessions, Users};
 use crate::clock::now;
 use crate::config::Foreign;
 use crate::session::{EndedSession, OwnRecord, Record, RecordError, Session};
 use crate::store::{Ends, Kept, StoreError, belongs};
 use crate::token::{Anchor, Token, anchor_of};
-use crate::user::{EVERYTHING, Verdict, judge_foreign, judge_own};
+use crate::user::{EVERYTHING, Verdict, judge_acting, judge_foreign, judge_own};
 
 /// What the look-up of a token came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +33,32 @@ impl From<Option<Session>> for Standing {
 
 /// What is known of a token before its user is looked for.
 pub(super) enum Clue {
-    /// Where the user's record lies.
-    User(Anchor),
+    /// Where the records lie that decide.
+    Users(Whose),
     /// All there is to know.
     All(Standing),
+}
+
+/// Whose records decide about a token.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Whose {
+    pub(super) user: Anchor,
+    /// Whoever acts as the user.
+    pub(super) actor: Option<Anchor>,
+}
+
+impl From<Anchor> for Whose {
+    fn from(user: Anchor) -> Self {
+        Self { user, actor: None }
+    }
+}
+
+/// What the records came to.
+pub(super) enum Judged {
+    /// A verdict.
+    Known(Standing),
+    /// Somebody acts as the user: their record has to be looked at, too.
+    Acting(Whose),
 }
 
 /// Between two touches of a session at least so many milliseconds, or half of its idle limit if that is less.
@@ -47,9 +70,17 @@ impl Sessions {
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Standing, StoreError> {
-        match self.clue(token).await? {
-            Clue::All(standing) => Ok(standing),
-            Clue::User(anchor) => self.judge(token, anchor).await,
+        let whose = match self.clue(token).await? {
+            Clue::All(standing) => return Ok(standing),
+            Clue::Users(whose) => whose,
+        };
+        let whose = match self.judge(token, whose).await? {
+            Judged::Known(standing) => return Ok(standing),
+            Judged::Acting(whose) => whose,
+        };
+        match self.judge(token, whose).await? {
+            Judged::Known(standing) => Ok(standing),
+            Judged::Acting(_) => Err(StoreError::Mismatch),
         }
     }
 
@@ -97,7 +128,7 @@ impl Sessions {
             return Ok(Clue::All(found.into()));
         };
         if let Some(anchor) = anchor_of(token, &users.prefix) {
-            return Ok(Clue::User(anchor));
+            return Ok(Clue::Users(anchor.into()));
         }
         let Some(kept) = self.token_record(token).await? else {
             return Ok(Clue::All(Standing::Unknown));
@@ -105,23 +136,19 @@ impl Sessions {
         if is_own(&kept.bytes) {
             // We minted it when `tokens.prefix` was another one.
             let record = self.trusted(own(&kept, token))?;
-            return Ok(Clue::User(users.anchor(&record.user_id)));
+            return Ok(Clue::Users(users.anchor(&record.user_id).into()));
         }
         let record = self.trusted(foreign(users, &kept, token))?;
         let live = record.session.is_live(now());
         Ok(match users.foreign {
             _ if !live => Clue::All(Standing::Unknown),
             Foreign::Trust => Clue::All(Some(record.session).into()),
-            Foreign::Check => Clue::User(users.anchor(&record.session.user_id)),
+            Foreign::Check => Clue::Users(users.anchor(&record.session.user_id).into()),
         })
     }
 
-    /// What this token's record, its user's and the realm's come to.
-    pub(super) async fn judge(
-        &self,
-        token: &Token,
-        anchor: Anchor,
-    ) -> Result<Standing, StoreError> {
+    /// What this token's record, its user's and the realm's come to, and, if somebody acts as the user, theirs.
+    pub(super) async fn judge(&self, token: &Token, whose: Whose) -> Result<Judged, StoreError> {
         let users = self.users()?;
         // A record of ours that has no end for want of use says itself when it ends.
         let minted = anchor_of(token, &users.prefix).is_some();
@@ -129,10 +156,15 @@ impl Sessions {
             true => Ends::None,
             false => Ends::First,
         };
-        let keys = self.grounds(token, anchor);
-        let (record, (user, realm)) = self.records(users, &keys, ends).await?;
+        let keys = self.grounds(token, whose);
+        let Found {
+            record,
+            user,
+            realm,
+            actor,
+        } = self.records(users, &keys, ends).await?;
         let Some(kept) = record else {
-            return Ok(Standing::Unknown);
+            return Ok(Judged::Known(Standing::Unknown));
         };
         let (user, now) = (user.as_deref(), now());
         let verdict = if minted || is_own(&kept.bytes) {
@@ -141,19 +173,38 @@ impl Sessions {
         } else {
             let record = self.trusted(foreign(users, &kept, token))?;
             if !record.session.is_live(now) {
-                return Ok(Standing::Unknown);
+                return Ok(Judged::Known(Standing::Unknown));
             }
             let without_iat = users.rules.foreign_without_iat;
             judge_foreign(record, user, &realm, without_iat, now)
         };
+        if let Verdict::Live(session) = &verdict
+            && let Some(act) = &session.actor
+        {
+            let theirs = users.anchor(&act.user_id);
+            if whose.actor != Some(theirs) {
+                let actor = Some(theirs);
+                return Ok(Judged::Acting(Whose { actor, ..whose }));
+            }
+            let verdict = judge_acting(session, act, actor.as_deref(), &realm, now);
+            return self.known(verdict, (users, whose.user));
+        }
+        self.known(verdict, (users, whose.user))
+    }
+
+    fn known(
+        &self,
+        verdict: Verdict,
+        (users, anchor): (&Users, Anchor),
+    ) -> Result<Judged, StoreError> {
         self.trusted(match verdict {
-            Verdict::Unknown => Ok(Standing::Unknown),
+            Verdict::Unknown => Ok(Judged::Known(Standing::Unknown)),
             Verdict::Live(session) if users.anchor(&session.user_id) != anchor => {
                 // Its record has become another user's since it was asked for whose it is.
                 Err(StoreError::Mismatch)
             }
-            Verdict::Live(session) => Ok(Standing::Live(session)),
-            Verdict::Ended(ended) => Ok(Standing::Ended(ended)),
+            Verdict::Live(session) => Ok(Judged::Known(Standing::Live(session))),
+            Verdict::Ended(ended) => Ok(Judged::Known(Standing::Ended(ended))),
             Verdict::Mismatch => Err(StoreError::Mismatch),
         })
     }

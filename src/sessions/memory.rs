@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cache::{Answer, Cache, Entry, Limits, MaxAge};
-use crate::changes::Changes;
+use crate::changes::{Basis, Changes};
 use crate::clock::now;
 use crate::config::Config;
 use crate::store::StoreError;
 use crate::token::Token;
 
-use super::find::Clue;
+use super::find::{Clue, Judged, Whose};
 use super::{Sessions, Standing};
 
 /// The verdicts on tokens that are kept in this process.
@@ -66,11 +66,7 @@ impl Sessions {
         let (clue, basis) = self.store.observe(changes, &keys, self.clue(token)).await?;
         let (verdict, basis) = match clue {
             Clue::All(standing) => (standing, basis),
-            Clue::User(anchor) => {
-                let keys = self.grounds(token, anchor);
-                let judge = self.judge(token, anchor);
-                self.store.observe(changes, &keys, judge).await?
-            }
+            Clue::Users(whose) => self.ask_users(token, whose).await?,
         };
         let ends_at = match &verdict {
             Standing::Live(session) => session.expires_at,
@@ -82,6 +78,27 @@ impl Sessions {
             verdict,
             basis,
         })
+    }
+}
+
+impl Sessions {
+    /// What the records come to that decide about this token. If somebody acts as its user they are all read again,
+    /// so that the verdict and what it rests on go together.
+    async fn ask_users(
+        &self,
+        token: &Token,
+        whose: Whose,
+    ) -> Result<(Standing, Basis), StoreError> {
+        let mut whose = whose;
+        for _ in 0..2 {
+            let keys = self.grounds(token, whose);
+            let judge = self.judge(token, whose);
+            match self.store.observe(self.changes()?, &keys, judge).await? {
+                (Judged::Known(standing), basis) => return Ok((standing, basis)),
+                (Judged::Acting(both), _) => whose = both,
+            }
+        }
+        Err(StoreError::Mismatch)
     }
 }
 

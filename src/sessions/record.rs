@@ -4,35 +4,53 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::find::Whose;
 use super::{Sessions, Users};
 use crate::store::{Ends, Kept, Key, StoreError};
-use crate::token::{Anchor, Token};
+use crate::token::Token;
 use crate::user::{Glance, Realm};
+
+/// All that a verdict on a token rests on.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) record: Option<Kept>,
+    pub(super) user: Option<Arc<Glance>>,
+    pub(super) realm: Arc<Realm>,
+    /// Of whoever acts as the user.
+    pub(super) actor: Option<Arc<Glance>>,
+}
 
 /// A user's record, if there is one, and the realm's.
 pub(super) type Background = (Option<Arc<Glance>>, Arc<Realm>);
 
 impl Sessions {
     /// The keys of all that a verdict on this token rests on.
-    pub(super) fn grounds(&self, token: &Token, anchor: Anchor) -> [Key; 3] {
-        [
-            self.keys.token(token),
-            self.keys.user(anchor),
-            self.keys.realm(),
-        ]
+    pub(super) fn grounds(&self, token: &Token, whose: Whose) -> Vec<Key> {
+        let mut keys = Vec::with_capacity(4);
+        keys.push(self.keys.token(token));
+        keys.push(self.keys.user(whose.user));
+        keys.push(self.keys.realm());
+        keys.extend(whose.actor.map(|actor| self.keys.user(actor)));
+        keys
     }
 
-    /// A token's record, its user's and the realm's, in one write.
+    /// What lies at these keys, in one write.
     pub(super) async fn records(
         &self,
         users: &Users,
-        keys: &[Key; 3],
+        keys: &[Key],
         ends: Ends,
-    ) -> Result<(Option<Kept>, Background), StoreError> {
-        let found = self.store.get(keys, ends).await?;
-        let found: [Option<Kept>; 3] = found.try_into().map_err(|_| StoreError::Mismatch)?;
-        let [record, user, realm] = found;
-        Ok((record, users.background(user, realm)?))
+    ) -> Result<Found, StoreError> {
+        let mut found = self.store.get(keys, ends).await?.into_iter();
+        let mut next = || found.next().flatten();
+        let record = next();
+        let (user, realm) = users.background(next(), next())?;
+        Ok(Found {
+            record,
+            user,
+            realm,
+            actor: next().map(|kept| glance(&kept)).transpose()?,
+        })
     }
 
     /// A token's record alone.
@@ -51,9 +69,7 @@ impl Users {
         user: Option<Kept>,
         realm: Option<Kept>,
     ) -> Result<Background, StoreError> {
-        let user = user
-            .map(|kept| Glance::decode(&kept.bytes).map(Arc::new))
-            .transpose()?;
+        let user = user.map(|kept| glance(&kept)).transpose()?;
         Ok((user, self.realm(realm.map(|kept| kept.bytes))?))
     }
 
@@ -75,4 +91,8 @@ impl Users {
         *last = Some((bytes, Arc::clone(&realm)));
         Ok(realm)
     }
+}
+
+pub(super) fn glance(kept: &Kept) -> Result<Arc<Glance>, StoreError> {
+    Ok(Arc::new(Glance::decode(&kept.bytes)?))
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::cache::{Answer, Digest, Entry, MaxAge};
 use crate::changes::{Basis, Changes, Worth};
 use crate::clock::now;
-use crate::session::Session;
+use crate::session::{Act, Session};
 use crate::store::{Ends, StoreError};
 use crate::token::{Anchor, Token};
 use crate::until::Until;
@@ -17,6 +17,7 @@ use crate::uptime::Uptime;
 use crate::user::lives_until;
 
 use super::memory::left;
+use super::record::glance;
 use super::{Sessions, Standing};
 
 /// Where the store is asked for each request, a stream is looked after this often.
@@ -27,13 +28,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What a stream rests on.
 enum Ground {
     /// The session of this name, whichever token it has by now.
-    Session {
-        user_id: String,
-        sid: String,
-        anchor: Anchor,
-    },
+    Session(Named),
     /// This token; its session was made by somebody else and has no name.
     Token(Token),
+}
+
+/// A session by its name.
+#[derive(Clone)]
+struct Named {
+    user_id: String,
+    sid: String,
+    anchor: Anchor,
+    /// Whoever acts in it, in which session of theirs, and where their record lies.
+    actor: Option<(Act, Anchor)>,
 }
 
 impl Sessions {
@@ -42,11 +49,15 @@ impl Sessions {
     /// is kept in memory.
     pub fn over(self: &Arc<Self>, token: &Token, session: &Session, max_age: MaxAge) -> Until {
         let ground = match (&self.users, session.sid.is_empty()) {
-            (Some(users), false) => Ground::Session {
+            (Some(users), false) => Ground::Session(Named {
                 user_id: session.user_id.clone(),
                 sid: session.sid.clone(),
                 anchor: users.anchor(&session.user_id),
-            },
+                actor: session
+                    .actor
+                    .clone()
+                    .map(|act| (act.clone(), users.anchor(&act.user_id))),
+            }),
             (_, _) => Ground::Token(token.clone()),
         };
         let sessions = Arc::clone(self);
@@ -93,42 +104,48 @@ impl Sessions {
     ) -> Result<Arc<Entry<Standing>>, StoreError> {
         match ground {
             Ground::Token(token) => self.recall_entry(token, max_age).await,
-            Ground::Session {
-                user_id,
-                sid,
-                anchor,
-            } => {
+            Ground::Session(named) => {
                 let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
                 let ask = || {
-                    let sessions = Arc::clone(self);
-                    let (user_id, sid, anchor) = (user_id.clone(), sid.clone(), *anchor);
-                    async move { sessions.ask_named(&user_id, &sid, anchor).await }
+                    let (sessions, named) = (Arc::clone(self), named.clone());
+                    async move { sessions.ask_named(&named).await }
                 };
-                reader.find(&name_digest(user_id, sid), max_age, ask).await
+                let digest = name_digest(&named.user_id, &named.sid);
+                reader.find(&digest, max_age, ask).await
             }
         }
     }
 
-    /// Whether this session is in its user's list.
-    async fn ask_named(
-        &self,
-        user_id: &str,
-        sid: &str,
-        anchor: Anchor,
-    ) -> Result<Answer<Standing>, StoreError> {
+    /// Whether this session is in its user's list, and that of whoever acts in it in theirs.
+    async fn ask_named(&self, named: &Named) -> Result<Answer<Standing>, StoreError> {
         let changes = self.changes()?;
         let users = self.users()?;
-        let keys = [self.keys.user(anchor), self.keys.realm()];
+        let Named {
+            user_id,
+            sid,
+            anchor,
+            actor,
+        } = named;
+        let mut keys = vec![self.keys.user(*anchor), self.keys.realm()];
+        keys.extend(actor.iter().map(|(_, theirs)| self.keys.user(*theirs)));
         let get = self.store.get(&keys, Ends::None);
         let (found, basis): (_, Basis) = self.store.observe(changes, &keys, get).await?;
         let mut found = found.into_iter();
         let mut next = || found.next().flatten();
         let (user, realm) = users.background(next(), next())?;
+        let theirs = next().map(|kept| glance(&kept)).transpose()?;
         let now = now();
         let end = lives_until(user_id, sid, user.as_deref(), &realm, now);
+        let end = match actor {
+            None => end,
+            Some((act, _)) => {
+                let until = lives_until(&act.user_id, &act.by, theirs.as_deref(), &realm, now);
+                end.zip(until).map(|(own, theirs)| own.min(theirs))
+            }
+        };
         let verdict = end.map(|end| Session {
-            user_id: user_id.to_owned(),
-            sid: sid.to_owned(),
+            user_id: user_id.clone(),
+            sid: sid.clone(),
             expires_at: Some(end),
             ..Session::default()
         });

@@ -6,7 +6,7 @@ use super::rights::add;
 use super::{EVERYTHING, Glance, Listed, Realm};
 use crate::config::WithoutIat;
 use crate::permission;
-use crate::session::{EndedSession, Idle, OwnRecord, Record, Session, Why};
+use crate::session::{Act, EndedSession, Idle, OwnRecord, Record, Session, Why};
 
 /// What a token's record, its user's and its realm's come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,53 @@ pub fn judge_foreign(
     Verdict::Live(Arc::new(session))
 }
 
+/// Judges a live session in which somebody acts as its user: it is over when theirs is, and what they are banned from
+/// they may not do as somebody else either. Without their record nobody knows of a session of theirs.
+pub fn judge_acting(
+    session: &Session,
+    act: &Act,
+    actor: Option<&Glance>,
+    realm: &Realm,
+    now: u64,
+) -> Verdict {
+    let Some(actor) = actor else {
+        return lost();
+    };
+    if actor.user_id != act.user_id {
+        return Verdict::Mismatch;
+    }
+    let Some(end) = lives_until(&act.user_id, &act.by, Some(actor), realm, now) else {
+        return actor_ended(act, actor, realm, now);
+    };
+    let mut session = session.clone();
+    session.expires_at = Some(session.expires_at.map_or(end, |own| own.min(end)));
+    give_bans(&mut session, actor, now);
+    Verdict::Live(Arc::new(session))
+}
+
+/// Why the session in which somebody began to act as somebody else is over.
+fn actor_ended(act: &Act, actor: &Glance, realm: &Realm, now: u64) -> Verdict {
+    if let Some(gone) = actor.gone.iter().find(|gone| gone.sid == act.by) {
+        return Verdict::Ended(EndedSession {
+            why: while_banned(gone.why, actor, now),
+            at: gone.at,
+            by: gone.by.clone(),
+        });
+    }
+    if let Some(ban) = actor.bans.get(EVERYTHING).filter(|ban| ban.holds(now)) {
+        return Verdict::Ended(EndedSession {
+            why: Why::Banned,
+            at: ban.at,
+            by: None,
+        });
+    }
+    let listed = actor.sessions.iter().find(|listed| listed.sid == act.by);
+    match listed.is_some_and(|listed| listed.realm_epoch < realm.epoch) {
+        true => by_realm(realm),
+        false => lost(),
+    }
+}
+
 /// When the session of this name ends, used or not, if it is live: whichever of its tokens is good by now. Nobody who is
 /// banned from everything has one.
 pub fn lives_until(
@@ -117,7 +164,7 @@ fn live(
         elevated_at: listed.elevated_at.filter(|_| elevated),
         elevated_until: listed.elevated_until.filter(|_| elevated),
         risk: user.risk.max(listed.risk),
-        actor: record.act.map(|act| act.user_id),
+        actor: record.act,
         idle: (record.idle > 0).then(|| Idle {
             lasts: record.idle.saturating_mul(1000),
             ends_at: key_end,
@@ -132,9 +179,8 @@ fn live(
 
 fn give_bans(session: &mut Session, user: &Glance, now: u64) {
     let bans = user.bans.iter().filter(|(_, ban)| ban.holds(now));
-    session.bans = bans
-        .map(|(service, ban)| (service.clone(), ban.clone()))
-        .collect();
+    let bans = bans.map(|(service, ban)| (service.clone(), ban.clone()));
+    session.bans.extend(bans);
 }
 
 /// What the record gave, what the user has, and what the roles of either may do, without what the user is denied.

@@ -436,7 +436,7 @@ fn a_file_that_says_little_has_every_default() {
         config.store.get_ref().lookup_deadline.get().as_millis(),
         250
     );
-    assert_eq!(config.identity.headers.len(), 6);
+    assert_eq!(config.identity.headers.len(), 7);
 }
 
 proptest! {

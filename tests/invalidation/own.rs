@@ -56,8 +56,12 @@ impl Desk {
     }
 
     pub(crate) async fn log_in(&self, device: &str) -> Grant {
+        self.log_in_as("alice", device).await
+    }
+
+    async fn log_in_as(&self, user: &str, device: &str) -> Grant {
         let login = Login {
-            user_id: "alice".to_owned(),
+            user_id: user.to_owned(),
             device: Device {
                 id: device.to_owned(),
                 kind: "phone".to_owned(),
@@ -234,4 +238,26 @@ async fn stream_ends_with_the_realm_and_with_a_ban() {
 
         tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
     }
+}
+
+#[tokio::test]
+async fn whoever_acts_as_somebody_is_out_when_their_own_session_ends() {
+    let (redis, here, there, alice) = scene().await;
+    let helper = here.log_in_as("helper", "desk").await;
+    let actor = here.keeps(&helper, &redis).await;
+    let hour = Duration::from_secs(3600);
+    let acting = here.sessions.act_as(&actor, "alice", hour).await.unwrap();
+    let session = there.keeps(&acting, &redis).await;
+    let mut over = there.sessions.over(&there.token(&acting), &session, AGE);
+    let open = tokio::spawn(async move { over.come().await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!open.is_finished());
+
+    let whom = Whom::Device("desk".to_owned());
+    let kicked = here.sessions.kick("helper", whom, Why::Kicked).await;
+    assert_eq!(kicked.unwrap().sids.len(), 1);
+
+    assert_eq!(there.ends(&acting).await, Why::Kicked);
+    tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
+    assert!(matches!(there.recall(&alice).await, Standing::Live(_)));
 }

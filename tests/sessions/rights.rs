@@ -139,7 +139,7 @@ async fn acting_as_somebody_is_short_and_marked(bench: Bench) {
 
     let session = live(&sessions, &grant).await;
     assert_eq!(session.user_id, "alice");
-    assert_eq!(session.actor.as_deref(), Some("admin"));
+    assert_eq!(session.actor.as_ref().unwrap().user_id, "admin");
     assert_eq!(session.permissions, ["orders:read"]);
     assert!(grant.refresh.is_none());
     assert!(session.expires_at.unwrap() <= clock::now() + 3_600_000);

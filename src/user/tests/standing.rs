@@ -242,7 +242,10 @@ fn step_up_risk_bans_and_idle_end_go_into_the_session() {
     assert_eq!((session.risk, session.elevated_at), (40, Some(NOW - 1)));
     let banned: Vec<_> = session.bans.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(banned, ["b", "c"]);
-    assert_eq!(session.actor.as_deref(), Some("admin"));
+    assert_eq!(
+        session.actor.as_ref().map(|act| act.user_id.as_str()),
+        Some("admin")
+    );
     let idle = Idle {
         lasts: 600_000,
         ends_at: NOW + 5 * MINUTE,
