@@ -15,6 +15,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::deadline::{self, LazyTimer};
+use crate::pace::{Credit, Pace};
 
 /// Any error that a body can end with.
 pub type BodyError = Box<dyn StdError + Send + Sync>;
@@ -106,16 +107,15 @@ impl Body {
         Self::Stream(Box::pin(stream))
     }
 
-    /// A client's body: at most `max` bytes, with at most `idle` between two pieces, its trailers filtered.
+    /// A client's body within these bounds, its trailers filtered.
     ///
     /// While it streams it ends with [`BodyTooLarge`] or [`ClientGone`] if one of these is broken.
     ///
     /// # Errors
-    /// If the client announces more than `max` bytes.
+    /// If the client announces more bytes than it may send.
     pub fn from_client(
         incoming: Incoming,
-        max: u64,
-        idle: Duration,
+        Bounds { max, idle, pace }: Bounds,
         trailers: TrailerFilter,
     ) -> Result<Self, BodyTooLarge> {
         if incoming.is_end_stream() {
@@ -134,6 +134,7 @@ impl Body {
             trailers,
             timer: LazyTimer::default(),
             stalls_at: None,
+            credit: Credit::new(pace),
             progress: Arc::default(),
         })))
     }
@@ -184,6 +185,17 @@ impl HttpBody for Body {
     }
 }
 
+/// What a client's body may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Bytes.
+    pub max: u64,
+    /// Between two pieces.
+    pub idle: Duration,
+    /// How slow it may be.
+    pub pace: Pace,
+}
+
 /// The client sent more than the route's `max_body`. Found in a chain of causes, it means 413.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the request body is larger than the route's max_body")]
@@ -200,6 +212,13 @@ pub enum ClientGone {
     Stalled,
 }
 
+/// The client was too slow with its request body. Found in a chain of causes, it means 408.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the client sent its request body slower than limits.min_body_rate, or longer than limits.body_timeout"
+)]
+pub struct ClientSlow;
+
 /// A client's body on its way up; made by [`Body::from_client`].
 pub struct ClientBody {
     incoming: Incoming,
@@ -210,6 +229,7 @@ pub struct ClientBody {
     timer: LazyTimer,
     /// Set while the client is waited for.
     stalls_at: Option<Instant>,
+    credit: Credit,
     progress: Arc<Progress>,
 }
 
@@ -246,13 +266,20 @@ impl HttpBody for ClientBody {
             this.progress.wait_for_client();
             let idle = this.idle;
             let stalls_at = *this.stalls_at.get_or_insert_with(|| deadline::after(idle));
-            ready!(this.timer.poll(cx, stalls_at));
-            return Poll::Ready(Some(Err(ClientGone::Stalled.into())));
+            let slow_at = this.credit.wait().filter(|slow_at| *slow_at < stalls_at);
+            ready!(this.timer.poll(cx, slow_at.unwrap_or(stalls_at)));
+            return Poll::Ready(Some(Err(match slow_at {
+                Some(_) => ClientSlow.into(),
+                None => ClientGone::Stalled.into(),
+            })));
         };
         this.stalls_at = None;
         this.progress.advance();
         Poll::Ready(polled.map(|frame| match frame {
-            Ok(frame) => this.admit(frame),
+            Ok(frame) => {
+                this.credit.came(frame.data_ref().map_or(0, Bytes::len));
+                this.admit(frame)
+            }
             Err(error) => Err(ClientGone::Broken(error).into()),
         }))
     }

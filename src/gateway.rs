@@ -25,13 +25,14 @@ use self::door::{Carried, enter};
 use self::record::{Draft, Record, Spent};
 use self::surface::Surface;
 use crate::access::AccessLog;
-use crate::body::{Body, Incoming};
+use crate::body::{Body, Bounds, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::head::{self, Head, HeadLimits};
 use crate::headers::{Facts, ForwardedPlan, Origin, Outbound};
 use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
@@ -59,6 +60,7 @@ pub struct Gateway {
     shared: Shared,
     ids: RequestIds,
     head: HeadLimits,
+    pace: Pace,
     cells: Cells,
 }
 
@@ -132,6 +134,7 @@ impl Gateway {
             shared,
             ids: RequestIds::default(),
             head: HeadLimits::new(&config.limits),
+            pace: config.limits.pace(),
         })
     }
 
@@ -233,8 +236,11 @@ impl Gateway {
         head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
             body,
-            route.max_body,
-            route.headers.timeouts.idle.get(),
+            Bounds {
+                max: route.max_body,
+                idle: route.headers.timeouts.idle.get(),
+                pace: self.pace,
+            },
             Arc::clone(&route.headers.trailers),
         )?;
         let facts = Facts {
@@ -295,6 +301,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
         }
         Refusal::Head(_)
         | Refusal::Misdirected
+        | Refusal::Overloaded
         | Refusal::Route(_)
         | Refusal::UpgradeWithBody
         | Refusal::TooMany(_)

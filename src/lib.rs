@@ -24,7 +24,8 @@
 //!
 //! # Threads
 //! Each worker is one thread with one single-threaded runtime, its own sockets (`SO_REUSEPORT`), its own pool of
-//! upstream connections and its own connection to the store. What workers share is read-only, but for the rate limits.
+//! upstream connections and its own connection to the store. What workers share is read-only, but for the rate limits and
+//! the counts of connections.
 
 pub mod access;
 pub mod admin;
@@ -37,8 +38,10 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod cookie;
+pub mod crowd;
 pub mod csrf;
 pub mod deadline;
+pub mod descriptors;
 pub mod gateway;
 pub mod head;
 pub mod headers;
@@ -47,9 +50,11 @@ pub mod login;
 pub mod metrics;
 pub mod monitor;
 pub mod oidc;
+pub mod pace;
 pub mod peer;
 pub mod permission;
 pub mod policy;
+pub mod quota;
 pub mod refusal;
 pub mod request_id;
 pub mod route;

@@ -16,7 +16,7 @@ use drawbridge::command::{
     Verdict, admin_key, check, demo, explain, role, run, schema, session, user,
 };
 use drawbridge::config::{Config, LogFormat};
-use drawbridge::server;
+use drawbridge::{descriptors, server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
@@ -145,6 +145,7 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
                 return Ok(Verdict::No);
             };
             let set_filter = start_log(&config.log.filter, config.log.format)?;
+            descriptors::raise();
             server::inherit();
             let control = run::Control {
                 file: Some(file.config),

@@ -42,6 +42,9 @@ pub enum Refusal {
     /// It came over a connection that was opened for another host.
     #[error("the connection was opened for another host")]
     Misdirected,
+    /// There are too many requests under way in this process.
+    #[error("there are too many requests under way")]
+    Overloaded,
     /// No rule for it.
     #[error(transparent)]
     Route(#[from] RouteError),
@@ -115,6 +118,11 @@ const MISDIRECTED: Answer = answer(
     "misdirected_request",
     "This connection was opened for another host. Open a new one.",
 );
+const OVERLOADED: Answer = answer(
+    StatusCode::SERVICE_UNAVAILABLE,
+    "overloaded",
+    "There are too many requests right now. Try again.",
+);
 const TOO_MANY: Answer = answer(
     StatusCode::TOO_MANY_REQUESTS,
     "rate_limited",
@@ -141,6 +149,7 @@ impl Refusal {
         match self {
             Self::Head(error) => head::answer_to(*error),
             Self::Misdirected => MISDIRECTED,
+            Self::Overloaded => OVERLOADED,
             Self::Route(RouteError::NotFound) => answer(
                 S::NOT_FOUND,
                 "route_not_found",
@@ -254,7 +263,7 @@ impl Refusal {
         // Whatever follows on this connection may be the rest of something that was never understood.
         let lost = matches!(
             answer.status,
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE
+            StatusCode::BAD_REQUEST | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
         );
         if lost || matches!(self, Self::Head(_)) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -286,6 +295,7 @@ impl Refusal {
             }
             Self::Head(_)
             | Self::Misdirected
+            | Self::Overloaded
             | Self::Route(RouteError::NotFound)
             | Self::UpgradeWithBody
             | Self::Uncounted(_)

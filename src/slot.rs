@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
+use crate::crowd::{Guest, Room};
 use crate::metrics;
 
 /// The slots of one worker. There is no end of them: whoever gives them out looks how many are taken.
@@ -25,10 +26,25 @@ struct State {
 #[derive(Debug, Clone)]
 pub struct Slot {
     _taken: Arc<Taken>,
+    _guest: Option<Arc<Guest>>,
 }
 
 #[derive(Debug)]
-struct Taken(Arc<Slots>);
+struct Taken {
+    slots: Arc<Slots>,
+    _room: Room,
+}
+
+impl Slot {
+    /// The same, which is one of this client's as well.
+    #[must_use]
+    pub fn of(self, guest: Guest) -> Self {
+        Self {
+            _guest: Some(Arc::new(guest)),
+            ..self
+        }
+    }
+}
 
 impl Slots {
     /// None is taken yet; the number is told to `cells`.
@@ -39,12 +55,16 @@ impl Slots {
         })
     }
 
-    /// Takes one.
-    pub fn take(self: &Arc<Self>) -> Slot {
+    /// Takes one, for a connection that there is room for.
+    pub fn take(self: &Arc<Self>, room: Room) -> Slot {
         self.state.lock().taken += 1;
         self.cells.clients.open.up();
         Slot {
-            _taken: Arc::new(Taken(Arc::clone(self))),
+            _taken: Arc::new(Taken {
+                slots: Arc::clone(self),
+                _room: room,
+            }),
+            _guest: None,
         }
     }
 
@@ -66,8 +86,8 @@ impl Slots {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.cells.clients.open.down();
-        let mut state = self.0.state.lock();
+        self.slots.cells.clients.open.down();
+        let mut state = self.slots.state.lock();
         state.taken -= 1;
         if let Some(waiting) = state.waiting.take() {
             waiting.wake();
@@ -80,11 +100,12 @@ mod tests {
     use std::future::poll_fn;
 
     use super::*;
+    use crate::crowd::Crowd;
 
     #[tokio::test]
     async fn a_slot_is_free_again_when_its_last_clone_is_gone() {
         let slots = Slots::new(Arc::default());
-        let first = slots.take();
+        let first = slots.take(Arc::new(Crowd::default()).room());
         let tunnel = first.clone();
         drop(first);
         assert_eq!(slots.taken(), 1);

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::limit::RateLimit;
-use super::value::{Duration, RedisUrl, Size};
+use super::value::{ByteRate, Duration, RedisUrl, Size};
+use crate::pace::Pace;
 
 /// Bounds on clients.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -24,6 +25,13 @@ pub struct Limits {
     pub idle_timeout: Duration,
     /// Without the client taking anything of its answer; the connection, over HTTP/2 the stream, is cut off then.
     pub write_timeout: Duration,
+    /// Slower than this, in bytes that the client sends of a request body while it is waited for, is 408, then the connection
+    /// is closed. `"0B/s"`: any speed.
+    pub min_body_rate: ByteRate,
+    /// For how long a client may be slower than `min_body_rate`.
+    pub min_body_grace: Duration,
+    /// From the head of a request to the end of its body; 408 beyond it. Absent: as long as `min_body_rate` lets it.
+    pub body_timeout: Option<Duration>,
     /// The whole request head; 431 beyond it. At least 8 KiB.
     pub max_head: Size,
     /// Headers of one request, over HTTP/2 without its cookies; 431 beyond it.
@@ -32,8 +40,19 @@ pub struct Limits {
     pub max_header: Size,
     /// The request target; 414 beyond it.
     pub max_uri: Size,
-    /// Client connections per worker; one more waits in the system's accept queue.
+    /// Client connections; one more waits in the system's accept queue. 40 % of the files that the system lets the process
+    /// open, if that is less.
     pub max_connections: u32,
+    /// Connections of one client address, of IPv6 of one /64 network; one more is closed at once. Trusted proxies may have
+    /// any number.
+    pub max_connections_per_client: u32,
+    /// Requests that one connection may bring; it is told to end with the answer to the last one.
+    pub max_requests_per_connection: u32,
+    /// How old a connection may be, give or take a tenth, so that not all end at once; it is told to end with the next
+    /// answer then.
+    pub max_connection_age: Duration,
+    /// Requests under way, over all connections; one more is answered 503 at once.
+    pub max_in_flight: u32,
     /// Requests under way on one HTTP/2 connection.
     pub max_streams: u32,
     /// HTTP/2 frames a second, on one connection, that are neither a request nor data (PING, SETTINGS, PRIORITY, resets and
@@ -60,17 +79,35 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
+            min_body_rate: ByteRate::kib(1),
+            min_body_grace: Duration::from_secs(10),
+            body_timeout: None,
             max_head: Size::kib(32),
             max_headers: 100,
             max_header: Size::kib(8),
             max_uri: Size::kib(8),
             max_connections: 16_384,
+            max_connections_per_client: 4096,
+            max_requests_per_connection: 10_000,
+            max_connection_age: Duration::from_secs(3600),
+            max_in_flight: 16_384,
             max_streams: 100,
             max_control_frames: 1000,
             rates: Vec::new(),
             redis: None,
             redis_ca: None,
             redis_deadline: Duration::from_millis(100),
+        }
+    }
+}
+
+impl Limits {
+    /// How slowly a client may send a body.
+    pub fn pace(&self) -> Pace {
+        Pace {
+            rate: self.min_body_rate.get(),
+            grace: self.min_body_grace.get(),
+            whole: self.body_timeout.map(Duration::get),
         }
     }
 }

@@ -52,6 +52,7 @@ pub use self::route::{Auth, HostHeader, Require, Route, Timeouts, Upstream, Upst
 pub use self::sessions::{Foreign, OnLimit, Sessions, WithoutIat};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
 pub use self::surface::{JwsAlgorithm, Oidc, SelfService, Sso, UnknownSid};
+pub use self::value::Network;
 
 /// The whole of `gateway.toml`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -242,8 +242,8 @@ impl fmt::Display for Limit {
     }
 }
 
-/// Of IPv6 the first 64 bits: the rest is one customer's to choose.
-fn network(client: IpAddr) -> IpAddr {
+/// What stands for a client: its address, and of IPv6 the first 64 bits, because the rest is one customer's to choose.
+pub fn network(client: IpAddr) -> IpAddr {
     match client {
         IpAddr::V4(_) => client,
         IpAddr::V6(ip) => {

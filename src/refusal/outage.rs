@@ -55,6 +55,11 @@ pub(super) fn upstream(error: &UpstreamError) -> Answer {
             "body_too_large",
             "The request body is larger than this path allows.",
         ),
+        UpstreamError::ClientSlow => answer(
+            S::REQUEST_TIMEOUT,
+            "request_timeout",
+            "The request body came too slowly.",
+        ),
         UpstreamError::ClientBody => {
             answer(S::BAD_REQUEST, "bad_request", "The request body broke off.")
         }

@@ -148,6 +148,8 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         ),
         (UpstreamError::WrongUpgrade.into(), 502, "upstream_broken"),
         (UpstreamError::ClientBody.into(), 400, "bad_request"),
+        (UpstreamError::ClientSlow.into(), 408, "request_timeout"),
+        (Refusal::Overloaded, 503, "overloaded"),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! One client connection, from accept to close.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +15,16 @@ use tokio::time::error::Elapsed;
 
 use super::drain::Watch;
 use super::http2::{self, Streams};
+use super::span::Span;
 use super::tls::{Accepted, Encrypted, Tls};
-use super::{Handler, http1};
-use crate::config::Limits;
+use super::{Handler, Terms, http1};
+use crate::config::Network;
+use crate::crowd::{Crowd, Guest};
 use crate::head::HeadLimits;
+use crate::limit;
 use crate::metrics;
 use crate::peer::{Peer, TlsPeer};
+use crate::quota::{Share, Ticket};
 use crate::slot::Slot;
 use crate::socket::Socket;
 
@@ -45,10 +49,14 @@ pub(super) struct Speech {
     http1: http1::Rules,
     http2: http2::Rules,
     handshake_timeout: Duration,
+    /// Who may have any number of connections; what the others may have.
+    trusted: Vec<Network>,
+    per_client: u32,
 }
 
 impl Speech {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(terms: &Terms) -> Self {
+        let (limits, span) = (&terms.limits, Span::new(&terms.limits));
         let max_head = limits.max_head.as_usize().max(MIN_BUFFER);
         let http1 = http1::Rules {
             limits: HeadLimits::new(limits),
@@ -57,6 +65,7 @@ impl Speech {
             head: limits.header_timeout.get(),
             idle: limits.idle_timeout.get(),
             write: limits.write_timeout.get(),
+            span,
         };
         let streams = Streams {
             patience: limits.write_timeout.get(),
@@ -80,11 +89,14 @@ impl Speech {
             head: http1.head,
             idle: http1.idle,
             control_frames: limits.max_control_frames,
+            span,
         };
         Self {
             http1,
             http2,
             handshake_timeout: limits.handshake_timeout.get(),
+            trusted: terms.trusted.clone(),
+            per_client: limits.max_connections_per_client,
         }
     }
 }
@@ -102,7 +114,38 @@ pub(super) struct Arrival {
 pub(super) struct Hall<H> {
     /// Answers their requests. A request keeps the one that it began with.
     pub(super) handler: Arc<ArcSwap<H>>,
+    pub(super) rooms: Rooms,
+}
+
+/// What a worker counts in: by itself, and together with the others.
+#[derive(Debug)]
+pub(super) struct Rooms {
     pub(super) cells: Arc<metrics::Worker>,
+    /// Connections.
+    pub(super) crowd: Arc<Crowd>,
+    /// Requests under way.
+    pub(super) requests: Arc<Share>,
+}
+
+impl Rooms {
+    /// Counts a connection of this client; `None`, and told, if it has too many.
+    fn enter(&self, client: IpAddr, most: u32) -> Option<Guest> {
+        let guest = self.crowd.enter(limit::network(client), most);
+        if guest.is_none() {
+            self.cells.shed.one("connections_per_client");
+            tracing::debug!(%client, "a client has too many connections");
+        }
+        guest
+    }
+
+    /// Counts a request; `None`, and told, if there are too many.
+    pub(super) fn begin(&self) -> Option<Ticket> {
+        let ticket = self.requests.take();
+        if ticket.is_none() {
+            self.cells.shed.one("overloaded");
+        }
+        ticket
+    }
 }
 
 /// Serves one client until it or the worker has had enough.
@@ -119,6 +162,14 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
     };
     let Ok(stream) = Socket::new(stream) else {
         return;
+    };
+    let client = address.ip().to_canonical();
+    let slot = match speech.trusted.iter().any(|proxy| proxy.contains(client)) {
+        true => slot,
+        false => match hall.rooms.enter(client, speech.per_client) {
+            Some(guest) => slot.of(guest),
+            None => return,
+        },
     };
     let Some(tls) = tls else {
         let peer = Peer::new(address, local, None).holding(slot);
@@ -146,7 +197,7 @@ async fn shake<H>(
     hall: &Hall<H>,
     address: SocketAddr,
 ) -> Option<(Arc<Mutex<http1::Line<Encrypted>>>, TlsPeer, bool)> {
-    let handshakes = &hall.cells.clients;
+    let handshakes = &hall.rooms.cells.clients;
     let accepted = match shaking.await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -175,11 +226,7 @@ async fn serve_http1<T, H>(
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let asked = http1::Asked {
-        rules,
-        handler: &hall.handler,
-        peer,
-    };
+    let asked = http1::Asked { rules, hall, peer };
     if let Err(error) = http1::serve(line, asked, watch).await {
         tracing::debug!(%error, "a client connection broke off");
     }

@@ -9,12 +9,14 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use toml::Spanned;
 
-use super::connection::{Hall, Speech};
+use super::connection::{Hall, Rooms, Speech};
 use super::listener::{self, Open, Planned};
 use super::worker::{DoorPlan, Doors, Order, Worker};
-use super::{Handler, ServeError, Server};
-use crate::config::{Config, Limits};
-use crate::metrics;
+use super::{Handler, ServeError, Server, Terms};
+use crate::config::Config;
+use crate::crowd::Crowd;
+use crate::descriptors;
+use crate::quota::Quota;
 
 /// After so many steps of tasks the system is asked for new events, unless there is nothing left to do before. Four
 /// times tokio's default: larger batches wake the other ends less often, which is 3 % of a request's CPU.
@@ -30,6 +32,8 @@ pub struct Crew<H, E> {
     endings: mpsc::Receiver<News<H, E>>,
     listeners: Vec<Open>,
     drain_timeout: Duration,
+    /// Requests under way.
+    requests: Arc<Quota>,
 }
 
 /// Where one worker is reached.
@@ -51,7 +55,7 @@ enum News<H, E> {
 #[derive(Debug)]
 pub struct Change {
     listeners: Vec<Planned>,
-    limits: Limits,
+    terms: Terms,
     drain_timeout: Duration,
 }
 
@@ -70,8 +74,10 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
             endings,
             listeners: listeners.map(|planned| planned.open.clone()).collect(),
             drain_timeout: server.drain_timeout,
+            requests: Quota::new(server.terms.limits.max_in_flight, server.workers),
         };
-        let doors = share(server.listeners, &server.limits, server.workers);
+        let crowd = Arc::new(Crowd::default());
+        let doors = share(server.listeners, &server.terms, server.workers);
         let mut orders = Vec::with_capacity(doors.len());
         for (index, doors) in doors.into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel(ORDERS);
@@ -81,11 +87,15 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
                 orders: receiver,
                 drain_timeout: server.drain_timeout,
             };
-            let cells = server.metrics.worker(index);
+            let rooms = Rooms {
+                cells: server.metrics.worker(index),
+                crowd: Arc::clone(&crowd),
+                requests: crew.requests.share(),
+            };
             let (make, ended) = (Arc::clone(&make), Ended(Some(news.clone())));
             thread::Builder::new()
                 .name(format!("{}-{index}", server.name))
-                .spawn(move || ended.with(|news| work(worker, (index, cells), &*make, news)))
+                .spawn(move || ended.with(|news| work(worker, (index, rooms), &*make, news)))
                 .map_err(ServeError::Worker)?;
         }
         drop(news);
@@ -138,7 +148,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
         let listeners = config.listeners.iter().map(Spanned::get_ref);
         Ok(Change {
             listeners: listener::plan(listeners, self.posts.len(), &self.listeners)?,
-            limits: config.limits.clone(),
+            terms: Terms::new(config),
             drain_timeout: config.server.drain_timeout.get(),
         })
     }
@@ -148,7 +158,8 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
         let opens = change.listeners.iter();
         self.listeners = opens.map(|planned| planned.open.clone()).collect();
         self.drain_timeout = change.drain_timeout;
-        let doors = share(change.listeners, &change.limits, self.posts.len());
+        self.requests.set(change.terms.limits.max_in_flight);
+        let doors = share(change.listeners, &change.terms, self.posts.len());
         for ((post, doors), handler) in self.posts.iter().zip(doors).zip(handlers) {
             post.handler.store(Arc::new(handler));
             // A worker that has died is told of by its ending.
@@ -206,9 +217,10 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
 }
 
 /// What each worker gets of the listeners.
-fn share(listeners: Vec<Planned>, limits: &Limits, workers: usize) -> Vec<Doors> {
-    let speech = Arc::new(Speech::new(limits));
-    let max_connections = usize::try_from(limits.max_connections).unwrap_or(usize::MAX);
+fn share(listeners: Vec<Planned>, terms: &Terms, workers: usize) -> Vec<Doors> {
+    let speech = Arc::new(Speech::new(terms));
+    let most = terms.limits.max_connections.min(descriptors::connections());
+    let max_connections = usize::try_from(most).unwrap_or(usize::MAX);
     let mut shares: Vec<_> = (0..workers)
         .map(|_| Doors {
             doors: Vec::with_capacity(listeners.len()),
@@ -263,7 +275,7 @@ impl<H, E: From<ServeError>> Drop for Ended<H, E> {
 /// The life of a worker's thread.
 fn work<H, F, E>(
     worker: Worker,
-    (index, cells): (usize, Arc<metrics::Worker>),
+    (index, rooms): (usize, Rooms),
     make: &impl Fn(usize) -> F,
     news: &mpsc::Sender<News<H, E>>,
 ) -> Result<(), E>
@@ -281,7 +293,7 @@ where
         let handler = Arc::new(ArcSwap::from_pointee(make(index).await?));
         let serves = News::Serves(index, Arc::clone(&handler), Handle::current());
         news.try_send(serves).ok();
-        let hall = Hall { handler, cells };
+        let hall = Hall { handler, rooms };
         worker.run(hall).await.map_err(ServeError::Worker)?;
         Ok(())
     });

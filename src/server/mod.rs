@@ -10,6 +10,7 @@ mod heritage;
 mod http1;
 mod http2;
 mod listener;
+mod span;
 mod tls;
 mod worker;
 
@@ -32,7 +33,7 @@ use self::listener::Planned;
 use self::tls::Tls;
 use crate::body::{Body, Incoming};
 use crate::config::fault::Fault;
-use crate::config::{Config, Limits, Listener};
+use crate::config::{Config, Limits, Listener, Network};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
 use crate::refusal::Refusal;
@@ -70,9 +71,26 @@ pub struct Server {
     name: &'static str,
     listeners: Vec<Planned>,
     workers: usize,
-    limits: Limits,
+    terms: Terms,
     drain_timeout: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// What clients are held to.
+#[derive(Debug, Clone)]
+struct Terms {
+    limits: Limits,
+    /// Proxies in front of the gateway: each is many clients.
+    trusted: Vec<Network>,
+}
+
+impl Terms {
+    fn new(config: &Config) -> Self {
+        Self {
+            limits: config.limits.clone(),
+            trusted: config.forwarded.trusted_proxies.clone(),
+        }
+    }
 }
 
 /// Why it cannot serve.
@@ -118,7 +136,7 @@ impl Server {
             name: "worker",
             listeners: listener::plan(listeners, workers, &[])?,
             workers,
-            limits: config.limits.clone(),
+            terms: Terms::new(config),
             drain_timeout: config.server.drain_timeout.get(),
             metrics: Metrics::new(workers),
         })
@@ -138,7 +156,10 @@ impl Server {
             name,
             listeners: listener::plan([listener], 1, &[])?,
             workers: 1,
-            limits,
+            terms: Terms {
+                limits,
+                trusted: Vec::new(),
+            },
             drain_timeout,
             metrics: Metrics::new(1),
         })

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{self, SocketAddr};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +15,7 @@ use super::Handler;
 use super::connection::{self, Arrival, Hall, Speech};
 use super::drain::Drain;
 use super::tls::Tls;
+use crate::crowd::Room;
 use crate::slot::Slots;
 
 /// How long nothing is accepted after the system refused to hand out a connection, most likely for want of descriptors.
@@ -38,6 +39,7 @@ pub(super) enum Order {
 pub(super) struct Doors {
     pub(super) doors: Vec<DoorPlan>,
     pub(super) speech: Arc<Speech>,
+    /// Of all workers together.
     pub(super) max_connections: usize,
 }
 
@@ -71,9 +73,12 @@ pub(super) struct Worker {
     pub(super) drain_timeout: Duration,
 }
 
+/// A connection, and the number of the door it came in by.
+type Came = (usize, TcpStream, SocketAddr);
+
 /// What an accept loop hears of.
 enum Event {
-    Accepted(usize, TcpStream, SocketAddr),
+    Accepted(Came, Room),
     Failed(io::Error),
     Ordered(Option<Order>),
 }
@@ -102,14 +107,14 @@ impl Worker {
             former: Vec::new(),
             speech: Arc::clone(&self.doors.speech),
             max_connections: 0,
-            slots: Slots::new(Arc::clone(&hall.cells)),
+            slots: Slots::new(Arc::clone(&hall.rooms.cells)),
             hall: Arc::new(hall),
             turn: 0,
         };
         porter.change(self.doors)?;
         loop {
             match porter.event(&mut orders).await {
-                Event::Accepted(index, stream, address) => porter.admit(index, stream, address),
+                Event::Accepted(came, room) => porter.admit(came, room),
                 Event::Failed(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -134,34 +139,35 @@ impl<H: Handler> Porter<H> {
             if let Poll::Ready(order) = orders.poll_recv(cx) {
                 return Poll::Ready(Event::Ordered(order));
             }
-            let most = self.max_connections.saturating_sub(1);
-            if self.slots.poll_taken(cx, most).is_pending() {
-                return Poll::Pending;
-            }
+            let room = ready!(self.hall.rooms.crowd.poll_room(cx, self.max_connections));
             self.turn = self.turn.wrapping_add(1);
-            accept(cx, &self.doors, self.turn)
+            let came = ready!(accept(cx, &self.doors, self.turn));
+            Poll::Ready(match came {
+                Ok(came) => Event::Accepted(came, room),
+                Err(error) => Event::Failed(error),
+            })
         })
         .await
     }
 
-    fn admit(&self, index: usize, stream: TcpStream, address: SocketAddr) {
-        if let Some(Door { tls, drain, .. }) = self.doors.get(index) {
-            self.admit_by((tls.clone(), drain), stream, address);
+    fn admit(&self, (index, stream, address): Came, room: Room) {
+        if let Some(door) = self.doors.get(index) {
+            self.admit_by((door.tls.clone(), &door.drain), (stream, address), room);
         }
     }
 
     fn admit_by(
         &self,
         (tls, drain): (Option<Tls>, &Arc<Drain>),
-        stream: TcpStream,
-        address: SocketAddr,
+        (stream, address): (TcpStream, SocketAddr),
+        room: Room,
     ) {
-        self.hall.cells.clients.accepted.one();
+        self.hall.rooms.cells.clients.accepted.one();
         let arrival = Arrival {
             stream,
             address,
             tls,
-            slot: self.slots.take(),
+            slot: self.slots.take(room),
             watch: drain.watch(),
         };
         let (speech, hall) = (Arc::clone(&self.speech), Arc::clone(&self.hall));
@@ -211,7 +217,8 @@ impl<H: Handler> Porter<H> {
                 .set_nonblocking(true)
                 .and_then(|()| TcpStream::from_std(stream));
             if let Ok(stream) = admitted {
-                self.admit_by((door.tls.clone(), &door.drain), stream, address);
+                let room = self.hall.rooms.crowd.room();
+                self.admit_by((door.tls.clone(), &door.drain), (stream, address), room);
             }
         }
     }
@@ -258,20 +265,20 @@ impl<H: Handler> Porter<H> {
 }
 
 /// The next connection of any door. They are asked in turn, so that a busy one does not starve the others.
-fn accept(cx: &mut Context<'_>, doors: &[Door], turn: usize) -> Poll<Event> {
+fn accept(cx: &mut Context<'_>, doors: &[Door], turn: usize) -> Poll<io::Result<Came>> {
     let start = turn.checked_rem(doors.len()).unwrap_or(0);
     let (later, first) = doors.split_at(start);
     let indexes = (start..doors.len()).chain(0..start);
     for (index, door) in indexes.zip(first.iter().chain(later)) {
         match door.socket.poll_accept(cx) {
             Poll::Ready(Ok((stream, address))) => {
-                return Poll::Ready(Event::Accepted(index, stream, address));
+                return Poll::Ready(Ok((index, stream, address)));
             }
             // The client was gone before it was its turn: nothing that waiting would make better.
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
                 cx.waker().wake_by_ref();
             }
-            Poll::Ready(Err(error)) => return Poll::Ready(Event::Failed(error)),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {}
         }
     }

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 
 use super::wire::WireError;
-use crate::body::{BodyError, BodyTooLarge, ClientGone};
+use crate::body::{BodyError, BodyTooLarge, ClientGone, ClientSlow};
 
 /// Why there is no answer from upstream.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum UpstreamError {
     /// The client's body broke off or stalled. 400.
     #[error("the client broke off its request body")]
     ClientBody,
+    /// The client's body came too slowly. 408.
+    #[error("the client sent its request body too slowly")]
+    ClientSlow,
 }
 
 /// Whose fault it is that a request could not be sent to its end.
@@ -38,6 +41,9 @@ pub(super) fn whose_fault(error: BodyError) -> UpstreamError {
     while let Some(found) = cause {
         if found.is::<BodyTooLarge>() {
             return UpstreamError::BodyTooLarge;
+        }
+        if found.is::<ClientSlow>() {
+            return UpstreamError::ClientSlow;
         }
         if found.is::<ClientGone>() {
             return UpstreamError::ClientBody;

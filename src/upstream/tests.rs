@@ -223,7 +223,12 @@ async fn pass(
         refusal
     };
     let incoming = crate::body::Incoming::Http2(incoming);
-    let Ok(body) = Body::from_client(incoming, max_body, timeouts.idle.get(), filter) else {
+    let bounds = crate::body::Bounds {
+        max: max_body,
+        idle: timeouts.idle.get(),
+        pace: crate::pace::Pace::default(),
+    };
+    let Ok(body) = Body::from_client(incoming, bounds, filter) else {
         return refuse(413);
     };
     let request = Request::from_parts(parts, body);
@@ -234,6 +239,7 @@ async fn pass(
         }
         Err(UpstreamError::BodyTooLarge) => refuse(413),
         Err(UpstreamError::ClientBody) => refuse(400),
+        Err(UpstreamError::ClientSlow) => refuse(408),
         Err(UpstreamError::ResponseTimeout | UpstreamError::ConnectTimeout) => refuse(504),
         Err(UpstreamError::Broken(_) | UpstreamError::Connect(_) | UpstreamError::WrongUpgrade) => {
             refuse(502)

@@ -19,7 +19,7 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
 type Bound = (bool, &'static str, &'static str);
 
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn zeros(config: &Config) -> [Bound; 14] {
+fn zeros(config: &Config) -> [Bound; 19] {
     let limits = &config.limits;
     [
         (
@@ -71,6 +71,31 @@ fn zeros(config: &Config) -> [Bound; 14] {
             limits.max_connections == 0,
             "limits.max_connections",
             "no client could connect",
+        ),
+        (
+            limits.max_connections_per_client == 0,
+            "limits.max_connections_per_client",
+            "no client could connect",
+        ),
+        (
+            limits.max_requests_per_connection == 0,
+            "limits.max_requests_per_connection",
+            "no request would be let in",
+        ),
+        (
+            limits.max_connection_age.get().is_zero(),
+            "limits.max_connection_age",
+            "every connection would end with its first answer",
+        ),
+        (
+            limits.max_in_flight == 0,
+            "limits.max_in_flight",
+            "every request would be refused",
+        ),
+        (
+            limits.body_timeout.is_some_and(|time| time.get().is_zero()),
+            "limits.body_timeout",
+            "no body would ever arrive",
         ),
         (
             limits.max_streams == 0,

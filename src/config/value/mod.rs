@@ -139,6 +139,45 @@ string_schema!(
     "Number with unit: 512B, 16KiB, 8MiB"
 );
 
+/// A number of bytes a second: `"1KiB/s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ByteRate(Size);
+
+impl ByteRate {
+    /// So many times 1,024 bytes a second.
+    pub const fn kib(n: u64) -> Self {
+        Self(Size::kib(n))
+    }
+
+    /// In bytes a second.
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl TryFrom<String> for ByteRate {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let size = text
+            .strip_suffix("/s")
+            .map(|size| Size::try_from(size.trim().to_owned()));
+        match size {
+            Some(Ok(size)) => Ok(Self(size)),
+            Some(Err(_)) | None => Err(format!(
+                "`{text}` is not a speed; write a size a second, such as \"512B/s\" or \"1KiB/s\""
+            )),
+        }
+    }
+}
+
+string_schema!(
+    ByteRate,
+    r"^\d+(\.\d+)?\s*([kKMGT]i?)?B\s*/s$",
+    "Size a second: 512B/s, 1KiB/s"
+);
+
 /// A rate: `"100/s"`, `"600/m"`, `"1000/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

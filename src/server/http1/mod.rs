@@ -12,16 +12,15 @@
 mod head;
 mod line;
 mod reply;
+mod wait;
 
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use bytes::BytesMut;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use parking_lot::Mutex;
@@ -31,12 +30,16 @@ use tokio::time::Instant;
 use self::head::{Framing, Heading};
 pub(super) use self::line::Line;
 use self::reply::{Manner, Reply};
+use self::wait::{Found, NextHead};
 use super::Handler;
+use super::connection::Hall;
 use super::drain::{Stage, Watch};
+use super::span::Span;
 use crate::body::{Body, Incoming};
 use crate::deadline::{self, LazyTimer};
 use crate::head::{HeadError, HeadLimits};
 use crate::peer::Peer;
+use crate::refusal::Refusal;
 use crate::upgraded::{self, Upgraded};
 
 /// How long a connection is read from after its last answer, so that a client that is still sending gets to see it: to
@@ -59,6 +62,8 @@ pub(super) struct Rules {
     pub(super) idle: Duration,
     /// Without the client taking a byte of its answer.
     pub(super) write: Duration,
+    /// How long a connection is used.
+    pub(super) span: Span,
 }
 
 /// The line that a connection is served over.
@@ -81,6 +86,7 @@ where
     let mut timer = LazyTimer::default();
     let rules = asked.rules;
     let mut waits = rules.first;
+    let (old, mut requests) = (rules.span.end(), 0);
     loop {
         let mut next = NextHead::new(rules, waits);
         let found = poll_fn(|cx| next.poll(&line, &mut timer, &mut watch, cx)).await?;
@@ -91,8 +97,16 @@ where
         };
         waits = rules.idle;
         let faulty = heading.fault.is_some();
+        requests += 1;
+        let last = rules.span.is_spent(requests);
         // Boxed, so that an idle connection does not keep room for a request under way.
-        let exchange = Box::pin(exchange(&line, *heading, &asked, (&mut timer, &watch)));
+        let exchange = Box::pin(exchange(
+            &line,
+            *heading,
+            &asked,
+            (&mut timer, &watch),
+            (last, old),
+        ));
         match exchange.await? {
             Next::Request => {}
             Next::Close => return close(&line, faulty || !line.lock().skip_body()).await,
@@ -117,8 +131,7 @@ enum Next {
 /// Who answers, whom, and how.
 pub(super) struct Asked<'a, H> {
     pub(super) rules: &'a Rules,
-    /// A request keeps the one that it began with.
-    pub(super) handler: &'a ArcSwap<H>,
+    pub(super) hall: &'a Hall<H>,
     pub(super) peer: &'a Peer,
 }
 
@@ -128,6 +141,7 @@ async fn exchange<T, H>(
     heading: Heading,
     asked: &Asked<'_, H>,
     (timer, watch): (&mut LazyTimer, &Watch),
+    (last, old): (bool, Instant),
 ) -> io::Result<Next>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -147,12 +161,16 @@ where
     };
     let body = begin(line, framing, expects);
     let (request, upgrading) = with_upgrade(request.map(|()| body));
-    let handler = asked.handler.load_full();
+    let handler = asked.hall.handler.load_full();
+    // Under way until its answer is written.
+    let ticket = asked.hall.rooms.begin();
+    let refusal = fault.map(Refusal::from);
+    let refusal = refusal.or(ticket.is_none().then_some(Refusal::Overloaded));
     let response = {
         let work = async {
-            match fault {
+            match refusal {
                 None => handler.handle(request, asked.peer).await,
-                Some(fault) => handler.refuse(request, asked.peer, fault.into()).await,
+                Some(refusal) => handler.refuse(request, asked.peer, refusal).await,
             }
         };
         let mut work = pin!(work);
@@ -168,7 +186,7 @@ where
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let held = Arc::strong_count(line) > 1;
     let read = held || line.lock().skip_body();
-    let closing = watch.drain().stage() != Stage::Open;
+    let closing = last || watch.drain().stage() != Stage::Open || Instant::now() >= old;
     let manner = Manner {
         keep_alive: keep_alive && read && !closing && !says_close(&response),
         ..manner
@@ -279,114 +297,4 @@ fn unreadable(error: HeadError) -> Box<Heading> {
         expects: false,
         fault: Some(error),
     })
-}
-
-/// What came of waiting for a request.
-enum Found {
-    Request(Box<Heading>),
-    /// Bytes that no request can be made of.
-    Fault(HeadError),
-    /// The client is done, or its time is over, or ours.
-    End,
-}
-
-/// The wait for one request.
-struct NextHead<'a> {
-    rules: &'a Rules,
-    /// Until the first byte.
-    until: Instant,
-    begun: bool,
-    /// Bytes of it in which no end of a line is left that has not been looked at.
-    seen: usize,
-}
-
-impl<'a> NextHead<'a> {
-    fn new(rules: &'a Rules, waits: Duration) -> Self {
-        Self {
-            rules,
-            until: deadline::after(waits),
-            begun: false,
-            seen: 0,
-        }
-    }
-
-    fn poll<T: AsyncRead + AsyncWrite + Unpin>(
-        &mut self,
-        line: &Mutex<Line<T>>,
-        timer: &mut LazyTimer,
-        watch: &mut Watch,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Found>> {
-        let mut line = line.lock();
-        let line = &mut *line;
-        loop {
-            if let Some(found) = self.look(line) {
-                return Poll::Ready(Ok(found));
-            }
-            if line.ahead.is_empty() && watch.poll(cx) == Stage::Closed {
-                return Poll::Ready(Ok(Found::End));
-            }
-            match line.poll_read(cx, |line, bytes| self.take(line, bytes)) {
-                Poll::Ready(Ok(Some(found))) => return Poll::Ready(Ok(found)),
-                Poll::Ready(Ok(None)) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        if !self.begun && !line.ahead.is_empty() {
-            self.begun = true;
-            self.until = deadline::after(self.rules.head);
-        }
-        ready!(timer.poll(cx, self.until));
-        Poll::Ready(Ok(match self.begun {
-            true => Found::Fault(HeadError::Late),
-            false => Found::End,
-        }))
-    }
-
-    /// A request in what was just read. What is left is kept; mostly nothing is.
-    fn take<T>(&mut self, line: &mut Line<T>, bytes: &[u8]) -> Option<Found> {
-        if bytes.is_empty() {
-            return Some(Found::End);
-        }
-        if !line.ahead.is_empty() {
-            line.ahead.extend_from_slice(bytes);
-            return None;
-        }
-        let (found, used) = self.parse(bytes);
-        line.ahead
-            .extend_from_slice(bytes.get(used..).unwrap_or_default());
-        self.seen = line.ahead.len();
-        found
-    }
-
-    /// A request in what was read before.
-    fn look<T>(&mut self, line: &mut Line<T>) -> Option<Found> {
-        let fresh = line.ahead.get(self.seen..).unwrap_or_default();
-        // A head is over at the end of a line, and has few lines: whoever sends it byte by byte costs little.
-        if !fresh.contains(&b'\n') {
-            let full = line.ahead.len() >= self.rules.max_head;
-            self.seen = line.ahead.len();
-            return full.then_some(Found::Fault(HeadError::TooLarge));
-        }
-        let (found, used) = self.parse(&line.ahead);
-        if line.ahead.len() == used {
-            line.ahead = BytesMut::new();
-        } else {
-            bytes::Buf::advance(&mut line.ahead, used);
-        }
-        self.seen = line.ahead.len();
-        found
-    }
-
-    fn parse(&self, bytes: &[u8]) -> (Option<Found>, usize) {
-        match head::parse(bytes, &self.rules.limits) {
-            Ok(Some((heading, length))) if length <= self.rules.max_head => {
-                (Some(Found::Request(Box::new(heading))), length)
-            }
-            Ok(None) if bytes.len() < self.rules.max_head => (None, 0),
-            Ok(_) => (Some(Found::Fault(HeadError::TooLarge)), 0),
-            Err(error) => (Some(Found::Fault(error)), 0),
-        }
-    }
 }

@@ -25,9 +25,12 @@ pub(super) use self::stream::Streams;
 use super::Handler;
 use super::connection::Hall;
 use super::drain::{Stage, Watch};
+use super::span::Span;
 use crate::body::Incoming;
 use crate::deadline::{self, LazyTimer};
 use crate::peer::Peer;
+use crate::quota::Ticket;
+use crate::refusal::Refusal;
 
 /// How long a connection that was told to end may take over it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -44,6 +47,8 @@ pub(super) struct Rules {
     pub(super) idle: Duration,
     /// Control frames a second, beyond what requests and answers call for.
     pub(super) control_frames: u32,
+    /// How long a connection is used.
+    pub(super) span: Span,
 }
 
 /// Serves one client until one of the two has had enough.
@@ -100,18 +105,25 @@ impl Client {
 
 /// One request, from its head to the end of its answer.
 #[derive(Debug)]
-struct UnderWay(Arc<Client>);
+struct UnderWay {
+    client: Arc<Client>,
+    /// `None` if there are too many.
+    ticket: Option<Ticket>,
+}
 
 impl UnderWay {
-    fn begin(client: &Arc<Client>) -> Self {
+    fn begin(client: &Arc<Client>, ticket: Option<Ticket>) -> Self {
         client.begun.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(client))
+        Self {
+            client: Arc::clone(client),
+            ticket,
+        }
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let client = &self.0;
+        let client = &self.client;
         let now = u64::try_from(client.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         client.ended_at.store(now, Ordering::Relaxed);
         client.ended.fetch_add(1, Ordering::Release);
@@ -129,9 +141,14 @@ fn service<H: Handler>(
 > {
     service_fn(move |request: Request<hyper::body::Incoming>| {
         let request = request.map(Incoming::Http2);
-        let (handler, under_way) = (hall.handler.load_full(), UnderWay::begin(&client));
+        let under_way = UnderWay::begin(&client, hall.rooms.begin());
+        let handler = hall.handler.load_full();
         async move {
-            let response = handler.handle(request, &under_way.0.peer).await;
+            let peer = &under_way.client.peer;
+            let response = match under_way.ticket {
+                Some(_) => handler.handle(request, peer).await,
+                None => handler.refuse(request, peer, Refusal::Overloaded).await,
+            };
             Ok(response.map(|body| Answer::new(body, under_way)))
         }
     })
@@ -148,21 +165,30 @@ async fn drive<C>(
     C: Future<Output = hyper::Result<()>>,
 {
     let mut timer = LazyTimer::default();
+    let (mut aging, old) = (LazyTimer::default(), rules.span.end());
     // Until when it may live, once it was told to end.
     let mut told: Option<Instant> = None;
     let ended = poll_fn(|cx: &mut Context<'_>| {
-        let (stage, asked) = (watch.poll(cx), client.begun() > 0);
+        let stage = watch.poll(cx);
+        let done = || stage >= Stage::Closing || rules.span.is_spent(client.begun());
         // GOAWAY loses no request, wherever it meets it.
-        if told.is_none() && asked && stage >= Stage::Closing {
-            told = Some(deadline::after(Duration::MAX));
-            stop(connection.as_mut());
-        }
-        if !asked && stage == Stage::Closed {
-            return Poll::Ready(Ok(()));
-        }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended);
-        }
+        let asked = loop {
+            let asked = client.begun() > 0;
+            if told.is_none() && asked && (done() || aging.poll(cx, old).is_ready()) {
+                told = Some(deadline::after(Duration::MAX));
+                stop(connection.as_mut());
+            }
+            if !asked && stage == Stage::Closed {
+                return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended);
+            }
+            // It may have taken in its last request just now.
+            if told.is_some() || client.begun() == 0 || !done() {
+                break asked;
+            }
+        };
         loop {
             let Some(since) = client.idle_since() else {
                 // It may become idle without this task being told.
