@@ -67,6 +67,7 @@ pub mod slot;
 pub mod socket;
 pub mod store;
 pub mod token;
+pub mod tombstone;
 pub mod until;
 pub mod upgraded;
 pub mod upstream;

@@ -29,6 +29,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("slot", 1),
     ("safeguard", 0),
     ("socket", 0),
+    ("tombstone", 1),
     ("until", 2),
     ("uptime", 0),
     ("head", 2),

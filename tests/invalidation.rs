@@ -8,9 +8,13 @@ mod bench;
 mod groups;
 #[path = "invalidation/own.rs"]
 mod own;
+#[path = "invalidation/roll.rs"]
+mod roll;
 #[path = "invalidation/safeguards.rs"]
 mod safeguards;
 #[path = "invalidation/single.rs"]
 mod single;
 #[path = "invalidation/streams.rs"]
 mod streams;
+#[path = "invalidation/tombstones.rs"]
+mod tombstones;

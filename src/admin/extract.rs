@@ -1,4 +1,4 @@
-//! What a call carries: parts of the path, a JSON body, a form. Whatever is wrong with it is a problem document.
+//! What a call carries: parts of the path, a query, a JSON body, a form. Whatever is wrong with it is a problem document.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,10 @@ pub(super) struct Path<T>(pub(super) T);
 /// A JSON body.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
+
+/// What stands after the question mark.
+#[derive(Debug)]
+pub(super) struct Query<T>(pub(super) T);
 
 /// A form in the body.
 #[derive(Debug)]
@@ -67,6 +71,21 @@ where
             Ok(axum::extract::Path(names)) if names.short() => Ok(Self(names)),
             Ok(_) | Err(_) => Err(Problem::BAD_PATH),
         }
+    }
+}
+
+impl<T, S> FromRequestParts<S> for Query<T>
+where
+    T: DeserializeOwned,
+    S: Send + Sync,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        query
+            .map(|axum::extract::Query(query)| Self(query))
+            .map_err(|_| Problem::BAD_QUERY)
     }
 }
 

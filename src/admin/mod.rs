@@ -8,6 +8,7 @@ mod bounded;
 mod caller;
 mod change;
 mod door;
+mod ended;
 mod extract;
 mod health;
 mod once;

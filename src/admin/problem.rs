@@ -141,6 +141,11 @@ impl Problem {
         "bad_request",
         "A part of the path is not UTF-8 when it is decoded, or too long.",
     );
+    pub(super) const BAD_QUERY: Self = problem(
+        StatusCode::BAD_REQUEST,
+        "bad_request",
+        "The query is not what /openapi.json describes.",
+    );
     pub(super) const BAD_BODY: Self = problem(
         StatusCode::BAD_REQUEST,
         "bad_request",

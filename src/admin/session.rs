@@ -16,12 +16,13 @@ use super::App;
 use super::bounded::{Level, Name, Note, Seconds, Text, texts};
 use super::caller::{May, SessionsRead, SessionsWrite};
 use super::change::Order;
-use super::extract::{Json, Path};
+use super::ended::{EndedSessions, WaitFor, finish};
+use super::extract::{Json, Path, Query};
 use super::openapi::{CreateRefusals, FindRefusals, ReadRefusals, WriteRefusals};
 use super::problem::Problem;
 use crate::clock::now;
 use crate::session::{Device, Why};
-use crate::sessions::{Ended, Grant, Login, SessionView, Whom};
+use crate::sessions::{Grant, Login, SessionView, Target, Whom};
 
 /// A login that somebody else has found to be right.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -133,24 +134,6 @@ impl From<Grant> for Granted {
 /// What a new session is noted with: everything but its tokens.
 fn noted(grant: &Grant) -> serde_json::Value {
     json!({"sid": grant.session.sid, "ended": grant.ended})
-}
-
-/// What was ended.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct EndedSessions {
-    /// The names of the sessions. Those of a whole realm are not told.
-    ended: Vec<String>,
-    /// Whether a failover of the session store can no longer undo it.
-    confirmed: bool,
-}
-
-impl From<Ended> for EndedSessions {
-    fn from(ended: Ended) -> Self {
-        Self {
-            ended: ended.sids,
-            confirmed: ended.confirmed,
-        }
-    }
 }
 
 /// The live sessions of a user.
@@ -311,12 +294,13 @@ pub(super) async fn show(
 
 /// Ends one session. 404 if it is over already. Scope `sessions:write`.
 #[utoipa::path(delete, path = "/v1/users/{user}/sessions/{sid}", tag = "sessions",
-    params(("user" = Name, Path), ("sid" = Name, Path)),
+    params(("user" = Name, Path), ("sid" = Name, Path), WaitFor),
     responses((status = 200, description = "It is over", body = EndedSessions), FindRefusals))]
 pub(super) async fn end(
     May(who, ..): May<SessionsWrite>,
     State(app): State<Arc<App>>,
     Path((user, sid)): Path<(String, String)>,
+    Query(wait): Query<WaitFor>,
 ) -> Result<axum::Json<EndedSessions>, Problem> {
     let order = Order::new("session.end", user.clone()).with(json!({"sid": sid}));
     let sessions = Arc::clone(&app.sessions);
@@ -327,21 +311,21 @@ pub(super) async fn end(
         if ended.sids.is_empty() {
             return Err(Problem::NO_SESSION);
         }
-        let detail = json!({"confirmed": ended.confirmed});
-        Ok((EndedSessions::from(ended), detail))
+        Ok(finish(&sessions, ended, wait, Target::User(&user)).await)
     };
     app.change(who, order, work).await.map(axum::Json)
 }
 
 /// Ends sessions of a user: all, all but one, or those of a device or device type. None is no error. Scope
 /// `sessions:write`.
-#[utoipa::path(post, path = "/v1/users/{user}/kick", tag = "sessions", params(("user" = Name, Path)),
+#[utoipa::path(post, path = "/v1/users/{user}/kick", tag = "sessions", params(("user" = Name, Path), WaitFor),
     request_body = Kick,
     responses((status = 200, description = "They are over", body = EndedSessions), WriteRefusals))]
 pub(super) async fn kick(
     May(who, ..): May<SessionsWrite>,
     State(app): State<Arc<App>>,
     Path(user): Path<String>,
+    Query(wait): Query<WaitFor>,
     Json(kick): Json<Kick>,
 ) -> Result<axum::Json<EndedSessions>, Problem> {
     let detail = json!({"which": kick.which, "why": kick.why});
@@ -351,26 +335,25 @@ pub(super) async fn kick(
         let ended = sessions
             .kick(&user, kick.which.into(), kick.why.into())
             .await?;
-        let detail = json!({"ended": ended.sids, "confirmed": ended.confirmed});
-        Ok((EndedSessions::from(ended), detail))
+        Ok(finish(&sessions, ended, wait, Target::User(&user)).await)
     };
     app.change(who, order, work).await.map(axum::Json)
 }
 
 /// Logs everybody out: every session of the realm is over with one write. Scope `sessions:write`.
-#[utoipa::path(post, path = "/v1/realm/kick", tag = "sessions", request_body = KickRealm,
+#[utoipa::path(post, path = "/v1/realm/kick", tag = "sessions", params(WaitFor), request_body = KickRealm,
     responses((status = 200, description = "They are over", body = EndedSessions), WriteRefusals))]
 pub(super) async fn kick_realm(
     May(who, ..): May<SessionsWrite>,
     State(app): State<Arc<App>>,
+    Query(wait): Query<WaitFor>,
     Json(KickRealm { everybody: Yes }): Json<KickRealm>,
 ) -> Result<axum::Json<EndedSessions>, Problem> {
     let order = Order::new("realm.kick", None);
     let sessions = Arc::clone(&app.sessions);
     let work = async move {
         let ended = sessions.kick_realm(Why::Realm).await?;
-        let detail = json!({"confirmed": ended.confirmed});
-        Ok((EndedSessions::from(ended), detail))
+        Ok(finish(&sessions, ended, wait, Target::Realm).await)
     };
     app.change(who, order, work).await.map(axum::Json)
 }

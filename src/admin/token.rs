@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use utoipa::ToSchema;
 
 use super::App;
 use super::caller::{May, SessionsRead, SessionsWrite};
 use super::change::Order;
-use super::extract::Form;
+use super::ended::{EndedSessions, WaitFor, finish};
+use super::extract::{Form, Query};
 use super::openapi::WriteRefusals;
 use super::problem::Problem;
 use crate::session::{Device, Session};
+use crate::sessions::Target;
 use crate::token::RefreshToken;
 
 /// A token that somebody wants to know about, or to be rid of.
@@ -121,17 +121,19 @@ pub(super) async fn introspect(
 }
 
 /// Ends the session of an access or refresh token (RFC 7009). A token that is not live is no error. 503 if nobody knows
-/// whether it was ended: then assume that it still lives. Scope `sessions:write`.
-#[utoipa::path(post, path = "/revoke", tag = "tokens",
+/// whether it was ended: then assume that it still lives. Scope `sessions:write`. Clients need not read the answer (RFC
+/// 7009 section 2.2).
+#[utoipa::path(post, path = "/revoke", tag = "tokens", params(WaitFor),
     request_body(content = ShownToken, content_type = "application/x-www-form-urlencoded"),
-    responses((status = 200, description = "The token is not live any more"), WriteRefusals))]
+    responses((status = 200, description = "The token is not live any more", body = EndedSessions), WriteRefusals))]
 pub(super) async fn revoke(
     May(who, ..): May<SessionsWrite>,
     State(app): State<Arc<App>>,
+    Query(wait): Query<WaitFor>,
     Form(shown): Form<ShownToken>,
-) -> Result<StatusCode, Problem> {
+) -> Result<axum::Json<EndedSessions>, Problem> {
     let Ok(token) = app.shape.check(shown.token.as_bytes()) else {
-        return Ok(StatusCode::OK);
+        return Ok(axum::Json(EndedSessions::none()));
     };
     let sessions = Arc::clone(&app.sessions);
     let work = async move {
@@ -139,9 +141,9 @@ pub(super) async fn revoke(
             Some(_) => sessions.logout_family(token.expose()).await?,
             None => sessions.logout(&token).await?,
         };
-        let detail = json!({"ended": ended.sids, "confirmed": ended.confirmed});
-        Ok((StatusCode::OK, detail))
+        Ok(finish(&sessions, ended, wait, Target::Token(&token)).await)
     };
     app.change(who, Order::new("token.revoke", None), work)
         .await
+        .map(axum::Json)
 }

@@ -12,11 +12,11 @@ use super::App;
 use super::bounded::{Moment, Name, Note, texts};
 use super::caller::{May, RightsWrite, SessionsRead};
 use super::change::Order;
-use super::extract::{Json, Path};
+use super::ended::{EndedSessions, WaitFor, finish};
+use super::extract::{Json, Path, Query};
 use super::openapi::{FindRefusals, WriteRefusals};
 use super::problem::Problem;
-use super::session::EndedSessions;
-use crate::sessions::{NewBan, Rights, RightsEdit, UserView};
+use crate::sessions::{NewBan, Rights, RightsEdit, Target, UserView};
 use crate::user::EVERYTHING;
 
 /// A ban.
@@ -80,12 +80,13 @@ pub(super) async fn show(
 /// Bans a user from one service (the `service` of routes), or with `*` from everything, and ends the user's sessions unless
 /// told not to. A ban that is there already is replaced. Scope `rights:write`.
 #[utoipa::path(put, path = "/v1/users/{user}/bans/{service}", tag = "users",
-    params(("user" = Name, Path), ("service" = Name, Path)), request_body = BanOrder,
+    params(("user" = Name, Path), ("service" = Name, Path), WaitFor), request_body = BanOrder,
     responses((status = 200, description = "The ban holds", body = EndedSessions), WriteRefusals))]
 pub(super) async fn ban(
     May(who, ..): May<RightsWrite>,
     State(app): State<Arc<App>>,
     Path((user, service)): Path<(String, String)>,
+    Query(wait): Query<WaitFor>,
     Json(order): Json<BanOrder>,
 ) -> Result<axum::Json<EndedSessions>, Problem> {
     let ban = NewBan {
@@ -101,8 +102,7 @@ pub(super) async fn ban(
     let sessions = Arc::clone(&app.sessions);
     let work = async move {
         let ended = sessions.ban(&user, ban).await?;
-        let detail = json!({"ended": ended.sids, "confirmed": ended.confirmed});
-        Ok((EndedSessions::from(ended), detail))
+        Ok(finish(&sessions, ended, wait, Target::User(&user)).await)
     };
     app.change(who, noted, work).await.map(axum::Json)
 }

@@ -43,6 +43,8 @@ pub struct Changes {
     part_of: fn(&[u8]) -> usize,
     /// Until when the server that is asked is known to be the master.
     proven_until: AtomicU64,
+    /// Until when this process may believe its memory without having been heard of; see [`Self::lease`].
+    leased_until: AtomicU64,
     /// For so long a server may be asked that is not the master any more; nanoseconds.
     margin: AtomicU64,
     watches: Arc<Watches>,
@@ -108,6 +110,7 @@ impl Changes {
             parts: (0..parts.max(1)).map(|_| part()).collect(),
             part_of,
             proven_until: AtomicU64::new(Uptime::NEVER.as_nanos()),
+            leased_until: AtomicU64::new(Uptime::NEVER.as_nanos()),
             margin: AtomicU64::new(0),
             watches: Arc::default(),
             tally: Tally::default(),
@@ -159,7 +162,7 @@ impl Changes {
     /// What this basis is worth at `now`.
     #[inline]
     pub fn judge(&self, basis: &Basis, now: Uptime) -> Worth {
-        if !self.is_proven(now) {
+        if !self.is_proven(now) || !self.is_leased(now) {
             return Worth::Void;
         }
         let mut worth = Worth::Firm;
@@ -265,6 +268,17 @@ impl Changes {
     #[inline]
     pub fn is_proven(&self, now: Uptime) -> bool {
         now.as_nanos() < self.proven_until.load(Ordering::Acquire) || !Safeguard::Fence.holds()
+    }
+
+    /// Until this moment, others know of this process and ask it whether it has heard of what they did. Afterwards they
+    /// rely on its believing nothing that it remembers. Never called where nobody asks.
+    pub fn lease(&self, until: Uptime) {
+        self.leased_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    #[inline]
+    fn is_leased(&self, now: Uptime) -> bool {
+        now.as_nanos() < self.leased_until.load(Ordering::Acquire)
     }
 
     /// For so long a server may answer although another one is the master by now. What it says is that much older than it

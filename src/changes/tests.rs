@@ -154,3 +154,15 @@ async fn watch_hears_of_its_own_keys_and_of_everything() {
 
     assert!(changes.watches.is_empty());
 }
+
+#[test]
+fn without_a_lease_nothing_that_is_remembered_is_worth_anything() {
+    let changes = heard();
+    let basis = changes.basis([KEY]);
+    let now = Uptime::now();
+    changes.lease(now.plus(Duration::from_secs(1)));
+    assert_eq!(changes.judge(&basis, now), Worth::Firm);
+    let late = now.plus(Duration::from_secs(1));
+    assert_eq!(changes.judge(&basis, late), Worth::Void);
+    assert!(changes.is_proven(late), "the store may still be asked");
+}

@@ -1,6 +1,7 @@
 //! `drawbridge run`: serve until told to stop.
 
 mod admin;
+mod duty;
 mod operation;
 mod systemd;
 mod upgrade;
@@ -130,6 +131,7 @@ pub async fn serve(
     };
     let metrics = Arc::clone(bound.clients.metrics());
     metrics.process.configured();
+    let duty = duty::start(config, &source).await?;
     let readiness = Readiness::new(bound.clients.workers());
     let monitor = Monitor::new(
         &config.metrics,
@@ -173,6 +175,7 @@ pub async fn serve(
     let starting = bound.clients.start(make);
     // Large, and only driven once.
     let served = Box::pin(Operation::run(starting, control, standing)).await;
+    duty.finish().await;
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }

@@ -7,7 +7,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Verdict;
-use super::desk::{Desk, Failed, Reach, Table, at, moment, path, tell, token_or_stdin, words};
+use super::desk::{
+    Desk, Failed, Reach, Table, Wait, at, ended, far_enough, moment, path, tell, token_or_stdin,
+    words,
+};
 
 /// What to do about sessions.
 #[derive(Debug, clap::Subcommand)]
@@ -29,7 +32,7 @@ pub enum Session {
     #[command(after_help = "Examples:
   drawbridge session kick alice --sid mkEQ5yX1hGlqVbT2
   drawbridge session kick alice --device-type phone
-  drawbridge session kick alice --all --why password_changed
+  drawbridge session kick alice --all --why password_changed --wait-all
   drawbridge session kick --token -          (reads the token from standard input)
   drawbridge session kick --everybody")]
     Kick(Kick),
@@ -132,6 +135,8 @@ pub struct Kick {
     #[arg(long, value_parser = ["kicked", "logged_out", "password_changed"], conflicts_with_all = ["sid", "token", "everybody"])]
     why: Option<String>,
     #[command(flatten)]
+    wait: Wait,
+    #[command(flatten)]
     reach: Reach,
 }
 
@@ -166,7 +171,10 @@ pub async fn run(
         Session::Kick(mut kick) => {
             let token = kick.token.take().map(token_or_stdin).transpose()?;
             let json = kick.reach.json;
-            tell(end(kick, token).await, json, (out, err), ended)
+            let answer = end(kick, token).await;
+            let short = far_enough(&answer);
+            let told = tell(answer, json, (out, err), ended)?;
+            Ok(short.unwrap_or(told))
         }
     }
 }
@@ -223,16 +231,17 @@ async fn all(list: &List) -> Result<Value, Failed> {
 async fn end(kick: Kick, token: Option<String>) -> Result<Value, Failed> {
     let desk = Desk::open(&kick.reach).await?;
     if let Some(token) = token {
-        return desk.ask_about("/revoke", &token).await;
+        return desk.ask_about(&kick.wait.with("/revoke"), &token).await;
     }
     if kick.everybody {
         let body = json!({"everybody": true});
-        return desk.ask(Method::POST, "/v1/realm/kick", Some(body)).await;
+        let path = kick.wait.with("/v1/realm/kick");
+        return desk.ask(Method::POST, &path, Some(body)).await;
     }
     let user = kick.user.unwrap_or_default();
     if let Some(sid) = kick.sid {
         let path = path(&["v1", "users", &user, "sessions", &sid]);
-        return desk.ask(Method::DELETE, &path, None).await;
+        return desk.ask(Method::DELETE, &kick.wait.with(&path), None).await;
     }
     let named = [
         ("device", kick.device),
@@ -246,7 +255,8 @@ async fn end(kick: Kick, token: Option<String>) -> Result<Value, Failed> {
         "why": kick.why.as_deref().unwrap_or("kicked"),
     });
     let path = path(&["v1", "users", &user, "kick"]);
-    desk.ask(Method::POST, &path, Some(body)).await
+    desk.ask(Method::POST, &kick.wait.with(&path), Some(body))
+        .await
 }
 
 fn granted(answer: &Value) -> String {
@@ -324,18 +334,4 @@ fn one(answer: &Value) -> String {
     line("acted by", words(at(answer, "/act/sub")));
     line("risk", words(at(answer, "/risk")));
     lines.render()
-}
-
-/// What was ended.
-pub(super) fn ended(answer: &Value) -> String {
-    let confirmed = match at(answer, "/confirmed").as_bool() {
-        Some(false) => " (a failover of the store may still undo it)",
-        Some(true) | None => "",
-    };
-    match at(answer, "/ended").as_array() {
-        Some(sids) if !sids.is_empty() => {
-            format!("ended: {}{confirmed}\n", words(at(answer, "/ended")))
-        }
-        Some(_) | None => format!("done{confirmed}\n"),
-    }
 }

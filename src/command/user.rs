@@ -7,8 +7,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Verdict;
-use super::desk::{Desk, Failed, Reach, Table, at, moment, path, tell, words};
-use super::session::{ended, seconds, table};
+use super::desk::{
+    Desk, Failed, Reach, Table, Wait, at, ended, far_enough, moment, path, tell, words,
+};
+use super::session::{seconds, table};
 use crate::clock::now;
 
 /// What to do about a user.
@@ -70,6 +72,8 @@ pub struct Ban {
     /// Leave the user's sessions alone.
     #[arg(long)]
     keep_sessions: bool,
+    #[command(flatten)]
+    wait: Wait,
     #[command(flatten)]
     reach: Reach,
 }
@@ -160,7 +164,10 @@ pub async fn run(
         }
         User::Ban(ban) => {
             let json = ban.reach.json;
-            tell(lay(ban).await, json, streams, ended)
+            let answer = lay(ban).await;
+            let short = far_enough(&answer);
+            let told = tell(answer, json, streams, ended)?;
+            Ok(short.unwrap_or(told))
         }
         User::Unban(unban) => {
             let path = path(&["v1", "users", &unban.user, "bans", &unban.service]);
@@ -220,6 +227,7 @@ async fn lay(ban: Ban) -> Result<Value, Failed> {
         "keep_sessions": ban.keep_sessions,
     });
     let path = path(&["v1", "users", &ban.user, "bans", &ban.service]);
+    let path = ban.wait.with(&path);
     ask(&ban.reach, Method::PUT, &path, Some(body)).await
 }
 

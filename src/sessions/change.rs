@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::bury::bury;
 use super::{Sessions, Users};
 use crate::clock::now;
 use crate::store::{Ends, Key, StoreError, Swapped};
@@ -42,14 +43,21 @@ impl Held {
     }
 
     /// The user, if there is a record.
-    pub(super) fn user(&self) -> Result<Option<User>, StoreError> {
-        let user = self.bytes.as_deref().map(User::decode).transpose()?;
+    pub(super) fn user(&self, users: &Users) -> Result<Option<User>, StoreError> {
+        let mut user = self.bytes.as_deref().map(User::decode).transpose()?;
+        if let (Some(user), Some(tombstones)) = (&mut user, &users.tombstones) {
+            bury(tombstones, user, &users.rules, self.moment());
+        }
         Ok(user)
     }
 
     /// The user of this id, known or not.
-    pub(super) fn user_called(&self, user_id: &str) -> Result<Option<User>, StoreError> {
-        let user = self.user()?;
+    pub(super) fn user_called(
+        &self,
+        users: &Users,
+        user_id: &str,
+    ) -> Result<Option<User>, StoreError> {
+        let user = self.user(users)?;
         if user.as_ref().is_some_and(|user| user.user_id != user_id) {
             return Err(StoreError::Mismatch);
         }
@@ -128,7 +136,7 @@ impl Sessions {
         let _turn = users.queues.turn(anchor.as_str()).await?;
         let mut held = self.hold(users, anchor).await?;
         for attempt in 0..ATTEMPTS {
-            let mut user = match held.user_called(user_id)? {
+            let mut user = match held.user_called(users, user_id)? {
                 Some(user) => user,
                 None if create => User::new(user_id),
                 None => return Ok(None),
@@ -161,11 +169,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Changes the realm.
+    /// Changes the realm; tells its epoch.
     pub(super) async fn change_realm(
         &self,
         mut deed: impl FnMut(&mut Realm, u64),
-    ) -> Result<Changed<()>, StoreError> {
+    ) -> Result<Changed<u64>, StoreError> {
         let users = self.users()?;
         let (key, name) = (self.keys.realm(), self.keys.realm_name());
         let _turn = users.queues.turn(name).await?;
@@ -178,10 +186,17 @@ impl Sessions {
             };
             deed(&mut realm, now());
             let new = Bytes::from(realm.encode()?);
+            if held.as_ref() == Some(&new) {
+                return Ok(Changed {
+                    outcome: realm.epoch,
+                    key,
+                    bytes: new,
+                });
+            }
             match self.swap(&key, held.as_deref(), &new, None).await? {
                 Swapped::Done => {
                     return Ok(Changed {
-                        outcome: (),
+                        outcome: realm.epoch,
                         key,
                         bytes: new,
                     });
@@ -192,7 +207,7 @@ impl Sessions {
         Err(StoreError::Busy)
     }
 
-    /// Whether the loss of a server can no longer undo this.
+    /// Whether the loss of a server can no longer undo this: its replicas have it.
     pub(super) async fn confirm<T>(&self, changed: &Changed<T>) -> bool {
         self.store.confirm(&changed.key, &changed.bytes).await
     }

@@ -1,11 +1,14 @@
 //! Ending sessions: logout, kicks, bans.
 
+use super::bury::TOMBSTONE;
 use super::find::is_own;
 use super::{Ended, Sessions};
+use crate::clock::now;
 use crate::session::{OwnRecord, Why};
 use crate::store::StoreError;
 use crate::token::{RefreshToken, Token};
-use crate::user::{Entry, NewBan, User, Whom};
+use crate::tombstone::Tombstone;
+use crate::user::{Entry, Moment, NewBan, User, Whom};
 
 impl Sessions {
     /// Ends the session of this token, whoever made it. Ends nothing if there is none.
@@ -25,18 +28,27 @@ impl Sessions {
             });
         };
         if !is_own(&kept.bytes) {
-            self.store.discard(&key).await?;
-            let confirmed = self.store.confirm(&key, b"").await;
-            return Ok(Ended {
-                sids: Vec::new(),
-                confirmed,
-            });
+            return self.logout_foreign(token, kept.ends_at).await;
         }
         let record = OwnRecord::decode(&kept.bytes)?;
         let whom = Whom::Session(record.sid);
         let ended = self.kick(&record.user_id, whom, Why::LoggedOut).await?;
         self.store.discard(&key).await?;
         Ok(ended)
+    }
+
+    /// The tombstone goes first: from then on it does not matter whether somebody writes the record back.
+    async fn logout_foreign(&self, token: &Token, end: Option<u64>) -> Result<Ended, StoreError> {
+        let tombstone = Tombstone::Token(token.sha256_hex());
+        let of_tombstone = self.keys.tombstone(&tombstone);
+        let buried = self.bury(vec![(tombstone, end)]).await;
+        self.store.discard(&self.keys.token(token)).await?;
+        // The tombstone is what a failover must not undo. It was put there before the record was taken away, so whoever
+        // has the one has the other.
+        Ok(Ended {
+            sids: Vec::new(),
+            confirmed: buried && self.store.confirm(&of_tombstone, TOMBSTONE).await,
+        })
     }
 
     /// Ends the session of this refresh token, if it is the last or the last but one of its family.
@@ -49,7 +61,7 @@ impl Sessions {
             return Ok(nothing());
         };
         let held = self.hold(users, token.anchor).await?;
-        let Some(user) = held.user()? else {
+        let Some(user) = held.user(users)? else {
             return Ok(nothing());
         };
         let hash = token.secret.sha256_hex();
@@ -85,9 +97,14 @@ impl Sessions {
     /// If nobody knows whether they were ended.
     pub async fn kick_realm(&self, why: Why) -> Result<Ended, StoreError> {
         let changed = self.change_realm(|realm, now| realm.kick(why, now)).await?;
+        let epoch = changed.outcome;
+        let end = now().saturating_add(self.users()?.rules.longest());
+        let buried = self
+            .bury(vec![(Tombstone::Realm { epoch }, Some(end))])
+            .await;
         Ok(Ended {
             sids: Vec::new(),
-            confirmed: self.confirm(&changed).await,
+            confirmed: buried && self.confirm(&changed).await,
         })
     }
 
@@ -116,15 +133,26 @@ impl Sessions {
         &self,
         user: &str,
         create: bool,
-        deed: impl FnMut(&mut User, crate::user::Moment) -> Vec<Entry>,
+        mut deed: impl FnMut(&mut User, Moment) -> Vec<Entry>,
     ) -> Result<Ended, StoreError> {
-        let Some(changed) = self.change(user, create, deed).await? else {
+        let noting_epoch = |user: &mut User, moment: Moment| {
+            let before = user.epoch;
+            let ended = deed(user, moment);
+            (ended, (user.epoch > before).then_some(user.epoch))
+        };
+        let Some(changed) = self.change(user, create, noting_epoch).await? else {
             return Ok(nothing());
         };
-        self.clear_away(&changed.outcome);
+        let (ended, epoch) = &changed.outcome;
+        self.clear_away(ended);
+        let buried = match epoch {
+            // It covers every session that there was.
+            Some(epoch) => self.bury_epoch(user, *epoch).await?,
+            None => self.bury_sessions(user, ended).await,
+        };
         // Also where nothing was left to end: whoever was told that it is not confirmed asks again.
-        let confirmed = self.confirm(&changed).await;
-        let sids = changed.outcome.into_iter().map(|entry| entry.sid);
+        let confirmed = buried && self.confirm(&changed).await;
+        let sids = changed.outcome.0.into_iter().map(|entry| entry.sid);
         Ok(Ended {
             sids: sids.collect(),
             confirmed,

@@ -166,6 +166,9 @@ impl Sessions {
         let Some(kept) = record else {
             return Ok(Judged::Known(Standing::Unknown));
         };
+        if users.has_tombstone(|| token.sha256_hex()) {
+            return Ok(Judged::Known(Standing::Unknown));
+        }
         let (user, now) = (user.as_deref(), now());
         let verdict = if minted || is_own(&kept.bytes) {
             let record = self.trusted(own(&kept, token))?;
@@ -176,6 +179,11 @@ impl Sessions {
                 return Ok(Judged::Known(Standing::Unknown));
             }
             let without_iat = users.rules.foreign_without_iat;
+            let unrecorded = match user {
+                None => users.without_record(&record.session.user_id),
+                Some(_) => None,
+            };
+            let user = user.or(unrecorded.as_ref());
             judge_foreign(record, user, &realm, without_iat, now)
         };
         if let Verdict::Live(session) = &verdict

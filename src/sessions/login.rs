@@ -148,7 +148,7 @@ impl Sessions {
         let mut held = self.hold(users, anchor).await?;
         let mut put = None;
         for attempt in 0..ATTEMPTS {
-            let user = held.user_called(&draft.user_id)?;
+            let user = held.user_called(users, &draft.user_id)?;
             let mut user = user.unwrap_or_else(|| User::new(&draft.user_id));
             let decided = self.decide(users, &mut user, &draft, &held).await;
             let (ended, entry) = match decided {
@@ -167,6 +167,7 @@ impl Sessions {
             }
             if self.replace(users, &mut held, &user).await?.is_some() {
                 self.clear_away(&ended);
+                self.bury_sessions(&draft.user_id, &ended).await;
                 return Ok(granted(draft, &entry, ended));
             }
             self.look_again(users, &mut held, anchor, attempt).await?;
@@ -233,7 +234,7 @@ impl Sessions {
         user_id: &str,
     ) -> Result<(Vec<String>, Vec<String>), StoreError> {
         let held = self.hold(users, users.anchor(user_id)).await?;
-        let user = held.user_called(user_id)?;
+        let user = held.user_called(users, user_id)?;
         let own = |entry: &&Entry| entry.act.is_none() && entry.is_live(held.moment());
         let Some(entry) = user
             .iter()

@@ -3,7 +3,9 @@
 //! What decides lies in one record for each user, and is decided in [`crate::user`]. Here the records are fetched and
 //! swapped: see [`Sessions::find`] for reading, and `change.rs` for writing.
 
+mod bury;
 mod change;
+mod duty;
 mod end;
 mod find;
 mod login;
@@ -13,11 +15,13 @@ mod queue;
 mod record;
 mod refresh;
 mod right;
+mod roll;
 mod shared;
 mod stream;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,15 +30,18 @@ use crate::cache::Reader;
 use crate::config::{Config, Foreign};
 use crate::session::RecordFormat;
 use crate::store::{Keys, SessionStore, StoreError};
-use crate::token::Anchor;
+use crate::token::{Anchor, RefreshToken, Token, anchor_of};
+use crate::tombstone::Tombstones;
 use crate::user::{Realm, Rules};
 
+pub use self::duty::Duty;
 pub use self::find::Standing;
 pub use self::login::{Grant, Login, LoginError};
 pub use self::memory::{Memory, memory};
 pub use self::once::Once;
 pub use self::queue::Queues;
 pub use self::refresh::RefreshError;
+pub use self::roll::{Reached, Target};
 pub use self::shared::Shared;
 pub use self::view::{SessionView, UserView};
 pub use crate::user::{NewBan, Rights, RightsEdit, Whom};
@@ -47,6 +54,8 @@ pub struct Sessions {
     users: Option<Users>,
     /// `None`: the store is asked each time.
     reader: Option<Reader<Standing, StoreError>>,
+    /// Nothing that was read is believed for longer than this on any route.
+    bound: Duration,
 }
 
 /// What is there where users have records.
@@ -61,6 +70,7 @@ struct Users {
     /// The largest token record in bytes.
     max_record: usize,
     queues: Arc<Queues>,
+    tombstones: Option<Arc<Tombstones>>,
     /// The realm before anything was decided about it.
     empty_realm: Arc<Realm>,
     /// The realm's record that was read last.
@@ -88,6 +98,7 @@ impl Sessions {
             foreign: sessions.foreign,
             max_record: records.max_record.as_usize(),
             queues,
+            tombstones: store.tombstones().cloned(),
             empty_realm: Arc::new(Realm::new(keys.realm_name())),
             last_realm: Mutex::default(),
             realm: keys.realm_name().to_owned(),
@@ -97,6 +108,7 @@ impl Sessions {
             keys,
             users,
             reader: None,
+            bound: longest(config),
         }
     }
 
@@ -117,8 +129,27 @@ impl Sessions {
     }
 }
 
+/// The longest bound that any route has on what is kept.
+fn longest(config: &Config) -> Duration {
+    let routes = config.routes.iter();
+    routes
+        .filter_map(|route| route.get_ref().max_staleness)
+        .chain([config.cache.max_staleness])
+        .map(|bound| bound.get())
+        .max()
+        .unwrap_or_default()
+}
+
 impl Users {
     fn anchor(&self, user_id: &str) -> Anchor {
         Anchor::of(&self.realm, user_id)
+    }
+
+    /// Where the user's record lies, if the token says so.
+    fn anchor_in(&self, token: &Token) -> Option<Anchor> {
+        match RefreshToken::read(token.expose()) {
+            Some(refresh) => Some(refresh.anchor),
+            None => anchor_of(token, &self.prefix),
+        }
     }
 }

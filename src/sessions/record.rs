@@ -6,8 +6,11 @@ use bytes::Bytes;
 
 use super::find::Whose;
 use super::{Sessions, Users};
+use crate::safeguard::Safeguard;
+use crate::session::Why;
 use crate::store::{Ends, Kept, Key, StoreError};
 use crate::token::Token;
+use crate::tombstone::Tombstone;
 use crate::user::{Glance, Realm};
 
 /// All that a verdict on a token rests on.
@@ -49,32 +52,60 @@ impl Sessions {
             record,
             user,
             realm,
-            actor: next().map(|kept| glance(&kept)).transpose()?,
+            actor: next().map(|kept| users.glance(&kept)).transpose()?,
         })
     }
 
-    /// A token's record alone.
+    /// A token's record alone; nothing if the token has a tombstone.
     pub(super) async fn token_record(&self, token: &Token) -> Result<Option<Kept>, StoreError> {
-        let found = self
-            .store
-            .get(&[self.keys.token(token)], Ends::First)
-            .await?;
-        Ok(found.into_iter().next().flatten())
+        let tombstone = Tombstone::Token(token.sha256_hex());
+        let keys = [self.keys.token(token), self.keys.tombstone(&tombstone)];
+        let found = self.store.get(&keys, Ends::First).await?;
+        let [record, dead] =
+            <[Option<Kept>; 2]>::try_from(found).map_err(|_| StoreError::Mismatch)?;
+        let known = || {
+            self.users
+                .as_ref()
+                .is_some_and(|users| users.has_tombstone(|| token.sha256_hex()))
+        };
+        let dead = (dead.is_some() && Safeguard::Tombstone.holds()) || known();
+        Ok(record.filter(|_| !dead))
     }
 }
 
 impl Users {
+    /// A user's record, without what has a tombstone.
+    pub(super) fn glance(&self, kept: &Kept) -> Result<Arc<Glance>, StoreError> {
+        let mut glance = Glance::decode(&kept.bytes)?;
+        self.bury(&mut glance);
+        Ok(Arc::new(glance))
+    }
+
     pub(super) fn background(
         &self,
         user: Option<Kept>,
         realm: Option<Kept>,
     ) -> Result<Background, StoreError> {
-        let user = user.map(|kept| glance(&kept)).transpose()?;
+        let user = user.map(|kept| self.glance(&kept)).transpose()?;
         Ok((user, self.realm(realm.map(|kept| kept.bytes))?))
     }
 
     /// The realm in these bytes. They hardly ever change and may be long, so they are compared with those read last.
     pub(super) fn realm(&self, bytes: Option<Bytes>) -> Result<Arc<Realm>, StoreError> {
+        let realm = self.realm_in(bytes)?;
+        let epoch = self.tombstones.as_ref().map_or(0, |all| all.realm_epoch());
+        if realm.epoch >= epoch {
+            return Ok(realm);
+        }
+        Ok(Arc::new(Realm {
+            epoch,
+            why: Some(Why::Realm),
+            at: epoch,
+            ..Realm::clone(&realm)
+        }))
+    }
+
+    fn realm_in(&self, bytes: Option<Bytes>) -> Result<Arc<Realm>, StoreError> {
         let Some(bytes) = bytes else {
             return Ok(Arc::clone(&self.empty_realm));
         };
@@ -91,8 +122,4 @@ impl Users {
         *last = Some((bytes, Arc::clone(&realm)));
         Ok(realm)
     }
-}
-
-pub(super) fn glance(kept: &Kept) -> Result<Arc<Glance>, StoreError> {
-    Ok(Arc::new(Glance::decode(&kept.bytes)?))
 }

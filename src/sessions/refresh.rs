@@ -65,7 +65,7 @@ impl Sessions {
         let _turn = users.queues.turn(token.anchor.as_str()).await?;
         let mut held = self.hold(users, token.anchor).await?;
         for attempt in 0..ATTEMPTS {
-            let mut user = held.user()?.ok_or(RefreshError::Unknown)?;
+            let mut user = held.user(users)?.ok_or(RefreshError::Unknown)?;
             let presented = (token.family.as_str(), hash.as_str());
             let turn = user.refresh(presented, step.clone(), &users.rules, held.moment());
             match turn {
@@ -84,6 +84,8 @@ impl Sessions {
                 }
                 Turn::Reused(entry) => {
                     if self.replace(users, &mut held, &user).await?.is_some() {
+                        self.bury_sessions(&user.user_id, std::slice::from_ref(&entry))
+                            .await;
                         self.clear_away(&[entry]);
                         return Err(RefreshError::Reused);
                     }
@@ -150,6 +152,8 @@ impl Sessions {
         if let Some(name) = &entry.previous_key {
             let end = family.rotated_at.saturating_add(users.rules.refresh_grace);
             self.end_by(self.keys.named(name), end.max(now()));
+            let digest = self.keys.digest_of(name);
+            self.bury_then(digest, end, users.access_end(entry, family.rotated_at));
         }
     }
 }

@@ -64,7 +64,7 @@ impl Sessions {
     pub async fn user(&self, user: &str) -> Result<Option<UserView>, StoreError> {
         let users = self.users()?;
         let held = self.hold(users, users.anchor(user)).await?;
-        let Some(user) = held.user_called(user)? else {
+        let Some(user) = held.user_called(users, user)? else {
             return Ok(None);
         };
         let seen = match user.sessions.iter().any(|entry| entry.idle > 0) {

@@ -17,7 +17,6 @@ use crate::uptime::Uptime;
 use crate::user::lives_until;
 
 use super::memory::left;
-use super::record::glance;
 use super::{Sessions, Standing};
 
 /// Where the store is asked for each request, a stream is looked after this often.
@@ -133,7 +132,7 @@ impl Sessions {
         let mut found = found.into_iter();
         let mut next = || found.next().flatten();
         let (user, realm) = users.background(next(), next())?;
-        let theirs = next().map(|kept| glance(&kept)).transpose()?;
+        let theirs = next().map(|kept| users.glance(&kept)).transpose()?;
         let now = now();
         let end = lives_until(user_id, sid, user.as_deref(), &realm, now);
         let end = match actor {

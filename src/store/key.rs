@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::{AtRest, Config, value::KeyTemplate};
-use crate::token::{Anchor, Token};
+use crate::token::{Anchor, Token, hex};
+use crate::tombstone::Tombstone;
 
 /// What every key but those of tokens starts with.
 const PREFIX: &str = "login";
@@ -82,13 +83,61 @@ impl Keys {
         Key(format!("{PREFIX}:once:{digest}"))
     }
 
+    /// Where it is remembered that this was ended.
+    pub fn tombstone(&self, tombstone: &Tombstone) -> Key {
+        Key(format!("{}{}", self.tombstones(), tombstone.name()))
+    }
+
+    /// How the keys of tombstones begin.
+    pub(super) fn tombstones(&self) -> String {
+        format!("{PREFIX}:dead:{}:", self.realm)
+    }
+
+    /// Where the gateways of this realm are listed.
+    pub(super) fn roll(&self) -> Key {
+        Key(format!("{PREFIX}:roll:{}", self.realm))
+    }
+
+    /// A roll call of this name, at the server that holds `about`: whoever hears it has heard of every change of that key
+    /// that was made before.
+    pub(super) fn call(&self, name: &str, about: &Key) -> Key {
+        // The whole key as a hash tag falls into the key's own slot; unless it has a hash tag itself, which then counts.
+        let about = about.as_str();
+        let tag = about
+            .split_once('{')
+            .and_then(|(_, rest)| rest.split_once('}'));
+        let tag = tag.map(|(tag, _)| tag).filter(|tag| !tag.is_empty());
+        Key(format!(
+            "{}{name}:{{{}}}",
+            self.calls(),
+            tag.unwrap_or(about)
+        ))
+    }
+
+    /// Where the answers to it are.
+    pub(super) fn answers(&self, name: &str) -> Key {
+        Key(format!("{PREFIX}:answers:{}:{name}", self.realm))
+    }
+
+    /// How the keys of roll calls begin.
+    pub(super) fn calls(&self) -> String {
+        format!("{PREFIX}:call:{}:", self.realm)
+    }
+
     /// How the keys begin that a verdict on a token rests on.
     pub(super) fn prefixes(&self) -> Vec<String> {
         vec![
             self.tokens.template.before.clone(),
             format!("{PREFIX}:user:{}:", self.realm),
             format!("{PREFIX}:realm:{}", self.realm),
+            self.tombstones(),
+            self.calls(),
         ]
+    }
+
+    /// SHA-256 of the token that is called this in a user's record, in lower-case hex.
+    pub fn digest_of(&self, name: &str) -> String {
+        self.tokens.digest_of(name)
     }
 
     /// Where it is noted which sessions came out of a session at an OpenID provider.
@@ -148,6 +197,13 @@ impl KeyFormat {
         match self.at_rest {
             AtRest::Plain => token.expose().to_owned(),
             AtRest::Sha256 => token.sha256_hex(),
+        }
+    }
+
+    fn digest_of(&self, name: &str) -> String {
+        match self.at_rest {
+            AtRest::Plain => hex(digest::digest(&digest::SHA256, name.as_bytes()).as_ref()),
+            AtRest::Sha256 => name.to_owned(),
         }
     }
 

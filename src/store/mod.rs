@@ -7,6 +7,7 @@ mod embedded;
 mod key;
 mod primitive;
 mod redis;
+mod roll;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::config;
 use crate::limit::{Meter, Metered};
 use crate::session::{RecordError, Session};
 use crate::token::Token;
+use crate::tombstone::Tombstones;
 use crate::uptime::Uptime;
 
 use crate::clock::now;
@@ -24,6 +26,7 @@ pub use self::embedded::EmbeddedStore;
 pub use self::key::{Key, Keys, belongs};
 pub use self::primitive::{Ends, Kept, Swapped};
 pub use self::redis::{RedisSource, RedisStore, Unfit};
+pub use self::roll::{Enrolled, Roll};
 
 /// Why the store could not tell. All of them are answered 503.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -128,6 +131,23 @@ impl StoreSource {
         }
     }
 
+    /// What is remembered of ends besides the store; nothing for the embedded store, which forgets nothing.
+    pub fn tombstones(&self) -> Option<&Arc<Tombstones>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(source) => Some(source.tombstones()),
+        }
+    }
+
+    /// The names of roll calls that are heard, for whoever answers them; nothing if nobody listens, and for whoever comes
+    /// second.
+    pub fn calls(&self) -> Option<tokio::sync::mpsc::Receiver<String>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(source) => source.calls(),
+        }
+    }
+
     /// Why nothing may be kept in memory with these servers, as far as they have said.
     pub fn unfit(&self) -> Option<Arc<Unfit>> {
         match self {
@@ -175,6 +195,14 @@ impl SessionStore {
         match self {
             Self::Embedded(_) => true,
             Self::Redis(store) => store.is_master(),
+        }
+    }
+
+    /// See [`StoreSource::tombstones`].
+    pub fn tombstones(&self) -> Option<&Arc<Tombstones>> {
+        match self {
+            Self::Embedded(_) => None,
+            Self::Redis(store) => Some(store.tombstones()),
         }
     }
 

@@ -39,6 +39,27 @@ impl User {
         ended
     }
 
+    /// Ends what has tombstones: these sessions, and everything that is older than this epoch. Changes nothing where the
+    /// record says so itself.
+    pub fn bury(
+        &mut self,
+        epoch: u64,
+        has_tombstone: impl Fn(&str) -> bool,
+        rules: &Rules,
+        moment: Moment,
+    ) {
+        let older = self.epoch < epoch;
+        self.end(Why::Kicked, None, moment, |entry| {
+            older || has_tombstone(&entry.sid)
+        });
+        if older {
+            self.epoch = epoch;
+            self.why = Some(Why::Kicked);
+            self.at = moment.now;
+            self.keep(rules, moment);
+        }
+    }
+
     pub(super) fn begin_epoch(&mut self, why: Why, rules: &Rules, moment: Moment) {
         self.epoch = moment.now.max(self.epoch.saturating_add(1));
         self.why = Some(why);

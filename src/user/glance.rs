@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::{Gone, version};
+use super::{Gone, VERSION, version};
 use crate::session::{Ban, RecordError, Why};
 
 /// A user's record without what only operations need. See [`super::User`].
@@ -66,6 +66,43 @@ pub struct Listed {
 }
 
 impl Glance {
+    /// A user without a record, of whom only this epoch is known.
+    pub fn of_epoch(user_id: &str, epoch: u64) -> Self {
+        Self {
+            v: VERSION,
+            user_id: user_id.to_owned(),
+            epoch,
+            why: Some(Why::Kicked),
+            at: epoch,
+            permissions: Vec::new(),
+            roles: Vec::new(),
+            denied: Vec::new(),
+            risk: 0,
+            bans: BTreeMap::new(),
+            sessions: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// As [`super::User::bury`].
+    pub fn bury(&mut self, epoch: u64, has_tombstone: impl Fn(&str) -> bool) {
+        let older = self.epoch < epoch;
+        let ended = self
+            .sessions
+            .extract_if(.., |listed| older || has_tombstone(&listed.sid));
+        self.gone.extend(ended.map(|listed| Gone {
+            sid: listed.sid,
+            why: Why::Kicked,
+            at: 0,
+            by: None,
+            family: None,
+        }));
+        if older {
+            self.epoch = epoch;
+            self.why = Some(Why::Kicked);
+        }
+    }
+
     /// What matters in these bytes.
     ///
     /// # Errors

@@ -351,7 +351,7 @@ impl Gateway {
     }
 
     /// This field of the first line of the log with this message.
-    pub(super) fn said(&self, wanted: &str, name: &str) -> Value {
+    pub(crate) fn said(&self, wanted: &str, name: &str) -> Value {
         let events = self.events();
         let mut told = events.iter().filter(|event| message(event) == wanted);
         let event = told.next();

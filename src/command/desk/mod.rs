@@ -3,6 +3,7 @@
 //! Both ways are the same calls of the admin API. Here they are made within this process, over the store that the
 //! configuration names; there they go to the address of a gateway's `[admin]`.
 
+mod ended;
 mod table;
 
 use std::io::{BufRead as _, Write};
@@ -25,6 +26,8 @@ use crate::sessions::{Queues, Sessions};
 use crate::store::{StoreError, StoreSource};
 use crate::upstream::Direct;
 
+pub(super) use self::ended::Wait;
+pub(super) use self::ended::{ended, far_enough};
 pub(super) use self::table::{Table, at, moment, words};
 
 /// How long Redis may take to answer for the first time.

@@ -9,7 +9,9 @@ mod failure;
 mod link;
 mod master;
 mod meter;
+mod news;
 mod primitive;
+mod roll;
 mod script;
 mod setup;
 mod source;
@@ -32,6 +34,7 @@ use tokio::time::{sleep, timeout};
 use crate::config;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
+use crate::tombstone::Tombstones;
 use crate::uptime::Uptime;
 
 use self::aside::Aside;
@@ -61,6 +64,13 @@ pub struct RedisStore {
     /// Nobody can take over from this server.
     alone: bool,
     tracking: Option<Arc<Tracking>>,
+    tombstones: Arc<Tombstones>,
+}
+
+/// What the connections of one process have in common.
+struct Shared {
+    tracking: Option<Arc<Tracking>>,
+    tombstones: Arc<Tombstones>,
 }
 
 impl RedisStore {
@@ -71,7 +81,7 @@ impl RedisStore {
     fn connect(
         config: &config::Store,
         at_rest: config::AtRest,
-        tracking: Option<Arc<Tracking>>,
+        shared: Shared,
     ) -> Result<Self, StoreError> {
         let setup = Arc::new(Setup::new(config).map_err(StoreError::Failed)?);
         let link = Arc::new(Link::default());
@@ -86,7 +96,8 @@ impl RedisStore {
             deadline: config.lookup_deadline.get(),
             in_flight: AtomicU32::new(0),
             max_in_flight: config.max_in_flight,
-            tracking,
+            tracking: shared.tracking,
+            tombstones: shared.tombstones,
         })
     }
 
@@ -123,6 +134,11 @@ impl RedisStore {
             || asked
                 .iter()
                 .any(|server| *server.host == *master.host && server.port == master.port)
+    }
+
+    /// See [`super::StoreSource::tombstones`].
+    pub(super) fn tombstones(&self) -> &Arc<Tombstones> {
+        &self.tombstones
     }
 
     /// See [`super::SessionStore::is_reachable`].

@@ -7,10 +7,14 @@ use crate::changes::Changes;
 use crate::config::{self, AtRest, Config};
 use crate::store::StoreError;
 use crate::store::key::Keys;
+use crate::tombstone::Tombstones;
 
-use super::RedisStore;
+use parking_lot::Mutex;
+
+use super::news::{Calls, News};
 use super::setup::Setup;
 use super::tracking::{Tracking, Unfit, Wanted};
+use super::{RedisStore, Shared};
 
 /// How to reach it, and what is heard of its changes; clones share that.
 #[derive(Debug, Clone)]
@@ -18,6 +22,9 @@ pub struct RedisSource {
     config: Arc<config::Store>,
     at_rest: AtRest,
     tracking: Option<Arc<Tracking>>,
+    tombstones: Arc<Tombstones>,
+    /// Roll calls that are heard; whoever answers them takes this.
+    calls: Arc<Mutex<Option<Calls>>>,
 }
 
 impl RedisSource {
@@ -26,6 +33,8 @@ impl RedisSource {
             config: Arc::new(config),
             at_rest,
             tracking: None,
+            tombstones: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -33,25 +42,42 @@ impl RedisSource {
     pub(in crate::store) fn listen(&mut self, config: &Config) -> Result<(), StoreError> {
         let setup = Setup::new(&self.config).map_err(StoreError::Failed)?;
         let cache = &config.cache;
+        let keys = Keys::new(config);
+        let (news, calls) = News::new(&keys, Arc::clone(&self.tombstones));
         let wanted = Wanted {
             topology: setup.topology(),
             door: setup.door(),
-            prefixes: Keys::new(config).prefixes(),
+            prefixes: keys.prefixes(),
+            news,
             max_age: longest(config).saturating_sub(self.config.lookup_deadline.get()),
             node_timeout: cache.cluster_node_timeout.map(config::value::Duration::get),
         };
         let tracking = Tracking::start(wanted)
             .map_err(|error| StoreError::Failed(format!("no thread to listen: {error}")))?;
         self.tracking = Some(Arc::new(tracking));
+        self.calls = Arc::new(Mutex::new(Some(calls)));
         Ok(())
     }
 
     pub(in crate::store) fn connect(&self) -> Result<RedisStore, StoreError> {
-        RedisStore::connect(&self.config, self.at_rest, self.tracking.clone())
+        let shared = Shared {
+            tracking: self.tracking.clone(),
+            tombstones: Arc::clone(&self.tombstones),
+        };
+        RedisStore::connect(&self.config, self.at_rest, shared)
     }
 
     pub(in crate::store) fn changes(&self) -> Option<&Arc<Changes>> {
         self.tracking.as_ref().map(|tracking| tracking.changes())
+    }
+
+    pub(in crate::store) fn tombstones(&self) -> &Arc<Tombstones> {
+        &self.tombstones
+    }
+
+    /// See [`crate::store::StoreSource::calls`].
+    pub(in crate::store) fn calls(&self) -> Option<Calls> {
+        self.calls.lock().take()
     }
 
     pub(in crate::store) fn unfit(&self) -> Option<Arc<Unfit>> {

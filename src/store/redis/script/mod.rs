@@ -24,6 +24,16 @@ pub(super) static SWAP: Lazy = LazyLock::new(|| Script::from_lua(include_str!("s
 pub(super) static SHORTEN: Lazy = LazyLock::new(|| Script::from_lua(include_str!("shorten.lua")));
 /// A later end.
 pub(super) static EXTEND: Lazy = LazyLock::new(|| Script::from_lua(include_str!("extend.lua")));
+/// A place on the roll.
+pub(super) static ENROLL: Lazy = LazyLock::new(|| Script::from_lua(include_str!("enroll.lua")));
+/// Who is on the roll.
+pub(super) static ROLL: Lazy = LazyLock::new(|| Script::from_lua(include_str!("roll.lua")));
+/// A place on the roll that is given up.
+pub(super) static STRIKE: Lazy = LazyLock::new(|| Script::from_lua(include_str!("strike.lua")));
+/// Who has answered a roll call.
+pub(super) static ANSWERS: Lazy = LazyLock::new(|| Script::from_lua(include_str!("answers.lua")));
+/// An answer to a roll call.
+pub(super) static ANSWER: Lazy = LazyLock::new(|| Script::from_lua(include_str!("answer.lua")));
 /// A write that changes nothing.
 pub(super) static RENEW: Lazy = LazyLock::new(|| Script::from_lua(include_str!("renew.lua")));
 

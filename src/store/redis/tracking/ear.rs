@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::frame::{Event, Frame};
-use super::nodes::{History, Nodes};
+use super::nodes::{History, Nodes, Past};
 use super::wire::{Address, Broken, Door, Wire, accepted};
+use crate::store::redis::news::News;
 
 /// From the connection to the first sign that changes are being told.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,6 +25,7 @@ pub(super) struct Ear {
     /// Between two signs of life; a later one is none.
     pub(super) beat: Duration,
     pub(super) nodes: Arc<Nodes>,
+    pub(super) news: Arc<News>,
 }
 
 /// Also when the task is aborted, nothing is heard any more.
@@ -85,9 +87,12 @@ impl Ear {
         let greeting = timeout(PATIENCE, self.greet(&mut wire));
         let (questions, history) = greeting.await.map_err(|_| Broken::Silent)??;
         let _listening = Listening(self);
-        let goes_on = self.nodes.hear(&self.address, &history);
+        let past = self.nodes.hear(&self.address, &history);
+        if past != Past::Same {
+            self.news.another_past();
+        }
         *heard = true;
-        tracing::debug!(address = %self.address, goes_on, "changes in the session store are heard of");
+        tracing::debug!(address = %self.address, ?past, "changes in the session store are heard of");
         loop {
             self.beat(&mut wire, &questions).await?;
         }
@@ -151,7 +156,10 @@ impl Ear {
     fn take(&self, event: Event) -> Option<Frame> {
         match event {
             Event::Answer(frame) => return Some(frame),
-            Event::Changed(key) => self.nodes.change(&key),
+            Event::Changed(key) => {
+                self.nodes.change(&key);
+                self.news.hear(&key);
+            }
             Event::Emptied => self.nodes.empty(&self.address),
             Event::Other => {}
         }

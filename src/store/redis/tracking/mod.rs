@@ -25,6 +25,7 @@ use self::ear::Ear;
 use self::nodes::Nodes;
 pub(super) use self::sentinels::Sentinels;
 pub(super) use self::wire::{Address, Door};
+use super::news::News;
 use crate::changes::Changes;
 use crate::uptime::Uptime;
 
@@ -49,6 +50,8 @@ pub(super) struct Wanted {
     pub(super) door: Door,
     /// How the keys begin whose changes are wanted.
     pub(super) prefixes: Vec<String>,
+    /// Who is told of what else is heard.
+    pub(super) news: News,
     /// How old anything may get that is kept.
     pub(super) max_age: Duration,
     /// The cluster's node timeout, if it does not say so itself.
@@ -96,6 +99,7 @@ impl fmt::Display for Unfit {
 struct Shared {
     changes: Arc<Changes>,
     nodes: Arc<Nodes>,
+    news: Arc<News>,
     door: Arc<Door>,
     prefixes: Arc<[String]>,
     beat: Duration,
@@ -114,6 +118,7 @@ impl Shared {
             prefixes: Arc::clone(&self.prefixes),
             beat: self.beat,
             nodes: Arc::clone(&self.nodes),
+            news: Arc::clone(&self.news),
         }
     }
 }
@@ -147,6 +152,7 @@ impl Tracking {
         let shared = Arc::new(Shared {
             nodes: Nodes::new(Arc::clone(&changes)),
             changes,
+            news: Arc::new(wanted.news),
             door: Arc::new(wanted.door),
             prefixes: apart(wanted.prefixes).into(),
             beat: BEAT.min(wanted.max_age / 10).max(Duration::from_millis(20)),

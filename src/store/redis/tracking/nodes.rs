@@ -31,6 +31,17 @@ pub(super) struct History {
     pub(super) replication: String,
 }
 
+/// What a server's past is to the one that it had when it was last listened to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Past {
+    /// The same.
+    Same,
+    /// It was never listened to before.
+    New,
+    /// Another one: what was written to it may be gone.
+    Other,
+}
+
 impl Nodes {
     pub(super) fn new(changes: Arc<Changes>) -> Arc<Self> {
         let state = State {
@@ -70,17 +81,21 @@ impl Nodes {
     }
 
     /// Every change of this server's keys is heard of from now on. Says whether it goes on where it was.
-    pub(super) fn hear(&self, node: &Address, history: &History) -> bool {
+    pub(super) fn hear(&self, node: &Address, history: &History) -> Past {
         let mut state = self.state.lock();
         let parts = state.parts(node);
         let known = state.histories.insert(node.clone(), history.clone());
-        let goes_on = known.is_none_or(|known| known == *history);
-        if !goes_on {
+        let past = match known {
+            None => Past::New,
+            Some(known) if known == *history => Past::Same,
+            Some(_) => Past::Other,
+        };
+        if past == Past::Other {
             self.changes.empty(parts.iter().copied());
         }
         state.hearing.insert(node.clone());
         self.changes.hear(parts);
-        goes_on
+        past
     }
 
     /// Nothing is heard of this server's keys any more.
@@ -192,10 +207,11 @@ mod tests {
         let early = changes.basis([b"a".as_slice()]);
 
         nodes.lose(&node(1));
-        assert!(nodes.hear(&node(1), &history("x")));
+        assert_eq!(nodes.hear(&node(1), &history("x")), Past::Same);
         assert_eq!(changes.judge(&early, Uptime::now()), Worth::Doubted);
         nodes.lose(&node(1));
-        assert!(!nodes.hear(&node(1), &history("z")));
+        assert_eq!(nodes.hear(&node(1), &history("z")), Past::Other);
+        assert_eq!(nodes.hear(&node(9), &history("z")), Past::New);
 
         assert_eq!(changes.judge(&early, Uptime::now()), Worth::Void);
     }

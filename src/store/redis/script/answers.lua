@@ -1,0 +1,2 @@
+-- Who has answered.
+return redis.call('SMEMBERS', KEYS[1])
