@@ -1,17 +1,24 @@
 //! An end that is to be everywhere: every gateway says so, or its bound has passed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::bench::bound;
 use crate::support::admin::json as call;
 use crate::support::gateway::PROGRAM;
+use crate::support::proxy::{Proxy, Way, Which};
 use crate::support::redis::eventually;
 use crate::support::{Call, Gateway, PATIENCE, Redis, Setup, Upstream, gateway, soon, upstream};
 
 fn door(redis: &Redis, upstream: &Upstream, seconds: u8) -> Setup {
+    door_at(redis.port(), upstream, seconds)
+}
+
+fn door_at(port: u16, upstream: &Upstream, seconds: u8) -> Setup {
     gateway()
         .plain()
-        .redis(redis)
+        .store(&format!("redis = \"redis://127.0.0.1:{port}\""))
         .upstream("app", upstream)
         .toml(&format!("[cache]\n{}", bound(seconds)))
         .route("prefix = \"/\"\nupstream = \"app\"")
@@ -82,26 +89,40 @@ async fn every_gateway_says_that_it_has_dropped_it_and_then_has() {
     assert_eq!(bad.await.status, 400);
 }
 
+/// Freezes this gateway, and keeps from it what it would be told when it wakes up.
+fn freeze(gateway: &Gateway, proxy: &Proxy) {
+    gateway.signal("-STOP");
+    proxy.hold(Which::Listeners, Way::Back);
+}
+
+/// What the first request gets when the gateway wakes up.
+async fn waking(gateway: &Gateway, token: &str) -> u16 {
+    let (found, ()) = tokio::join!(status(gateway, token), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gateway.signal("-CONT");
+    });
+    found
+}
+
 #[tokio::test]
 async fn frozen_gateway_is_named_and_its_bound_waited_for() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let one = door(&redis, &upstream, 2).start().await;
-    let other = door(&redis, &upstream, 2).start().await;
+    let proxy = Proxy::to(redis.port());
+    let other = door_at(proxy.port(), &upstream, 2).start().await;
     ripen(&redis, 2).await;
     let (token, sid) = opens(&one).await;
     assert_eq!(status(&other, &token).await, 200);
 
-    other.signal("-STOP");
+    freeze(&other, &proxy);
     let told = kick(&one, &sid).await;
     assert_eq!(told["everywhere"], true, "{told}");
     assert_eq!(told["silent"], json!([name(&other)]), "{told}");
-
-    let waking = status(&other, &token);
-    let (found, ()) = tokio::join!(waking, async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        other.signal("-CONT");
-    });
-    assert_ne!(found, 200, "it was told to be over everywhere");
+    assert_ne!(
+        waking(&other, &token).await,
+        200,
+        "it was told to be over everywhere"
+    );
 }
 
 #[tokio::test]
@@ -124,22 +145,21 @@ async fn what_cannot_be_waited_for_is_not_called_everywhere() {
 async fn roll_that_was_lost_is_not_taken_for_a_whole_one() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let one = door(&redis, &upstream, 2).start().await;
-    let other = door(&redis, &upstream, 2).start().await;
+    let proxy = Proxy::to(redis.port());
+    let other = door_at(proxy.port(), &upstream, 2).start().await;
     ripen(&redis, 2).await;
     let (token, sid) = opens(&one).await;
     assert_eq!(status(&other, &token).await, 200);
 
-    other.signal("-STOP");
+    freeze(&other, &proxy);
     redis.cli(&["DEL", "login:roll:main"]);
     let told = kick(&one, &sid).await;
     assert_eq!(told["everywhere"], true, "{told}");
-
-    let waking = status(&other, &token);
-    let (found, ()) = tokio::join!(waking, async {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        other.signal("-CONT");
-    });
-    assert_ne!(found, 200, "the roll did not name it, but it was there");
+    assert_ne!(
+        waking(&other, &token).await,
+        200,
+        "the roll did not name it, but it was there"
+    );
 }
 
 #[tokio::test]
