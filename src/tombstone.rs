@@ -32,6 +32,8 @@ const MOST: usize = 100_000;
 pub enum Tombstone {
     /// The token with this SHA-256, in lower-case hex.
     Token(String),
+    /// The same of a token of ours that was refreshed: by itself it ends soon.
+    Refreshed(String),
     /// A session that we made.
     Session {
         /// Its name.
@@ -58,6 +60,7 @@ impl Tombstone {
     pub fn name(&self) -> String {
         match self {
             Self::Token(digest) => format!("token:{digest}"),
+            Self::Refreshed(digest) => format!("refreshed:{digest}"),
             Self::Session { sid, user_id } => format!("session:{sid}:{user_id}"),
             Self::User { user_id, epoch } => format!("user:{epoch}:{user_id}"),
             Self::Realm { epoch } => format!("realm:{epoch}"),
@@ -70,6 +73,7 @@ impl Tombstone {
         let epoch = |text: &str| text.parse::<u64>().ok();
         match kind {
             "token" => Some(Self::Token(rest.to_owned())),
+            "refreshed" => Some(Self::Refreshed(rest.to_owned())),
             "session" => rest.split_once(':').map(|(sid, user_id)| Self::Session {
                 sid: sid.to_owned(),
                 user_id: user_id.to_owned(),
@@ -182,7 +186,9 @@ impl Kept {
     /// Says whether it is new.
     fn add(&mut self, tombstone: &Tombstone) -> bool {
         match tombstone {
-            Tombstone::Token(digest) => self.tokens.insert(digest.clone()),
+            Tombstone::Token(digest) | Tombstone::Refreshed(digest) => {
+                self.tokens.insert(digest.clone())
+            }
             Tombstone::Session { sid, .. } => self.sessions.insert(sid.clone()),
             Tombstone::User { user_id, epoch } => {
                 let known = self.users.entry(user_id.clone()).or_insert(0);
@@ -200,7 +206,7 @@ impl Kept {
                 return;
             }
             match tombstone {
-                Tombstone::Token(digest) => {
+                Tombstone::Token(digest) | Tombstone::Refreshed(digest) => {
                     self.tokens.remove(digest);
                 }
                 Tombstone::Session { sid, .. } => {
@@ -241,6 +247,7 @@ mod tests {
     fn name_says_it_all() {
         let all = [
             Tombstone::Token("ab12".to_owned()),
+            Tombstone::Refreshed("ab12".to_owned()),
             session("sid"),
             user(7),
             Tombstone::Realm { epoch: 9 },

@@ -29,23 +29,38 @@ use crate::user::{Entry, Glance, Moment, Rules, User};
 
 /// What lies under the key of a tombstone: the key says it all.
 pub(super) const TOMBSTONE: &[u8] = b"1";
+/// So long a tombstone stays in the store that nobody looks for there, in milliseconds: it was heard when it was put there,
+/// and whoever starts later has the user's record.
+const HEARD: u64 = 60_000;
 /// The longest that a tombstone stays in the store, in milliseconds: that of a token without an end.
 const LONGEST: u64 = 30 * 24 * 3_600_000;
 
 impl Sessions {
-    /// Leaves tombstones, each to outlast what would have ended then (Unix milliseconds; `None` is never). Says whether
-    /// all of them are in the store; this process knows of them in any case.
-    pub(super) async fn bury(&self, dead: Vec<(Tombstone, Option<u64>)>) -> bool {
+    /// Leaves these tombstones. Says whether all of them are in the store; this process knows of them in any case.
+    pub(super) async fn bury(&self, dead: Vec<Tombstone>) -> bool {
+        let end = now().saturating_add(HEARD);
+        let mut all = true;
+        for tombstone in dead {
+            all &= self.put_tombstone(tombstone, end).await;
+        }
+        all
+    }
+
+    /// Leaves one of a token that is not ours and would have ended then (Unix milliseconds; `None` is never). It has to
+    /// outlast the token, also if whoever writes the record back lets it live longer.
+    pub(super) async fn bury_foreign(&self, tombstone: Tombstone, end: Option<u64>) -> bool {
+        let (slack, latest) = (millis(KEPT), now().saturating_add(LONGEST));
+        let end = end.map_or(latest, |end| end.max(now()).saturating_add(slack));
+        self.put_tombstone(tombstone, end.min(latest)).await
+    }
+
+    async fn put_tombstone(&self, tombstone: Tombstone, end: u64) -> bool {
         let Some(tombstones) = self.store.tombstones() else {
             return true;
         };
-        let mut all = true;
-        for (tombstone, end) in dead {
-            let key = self.keys.tombstone(&tombstone);
-            tombstones.keep(tombstone);
-            all &= put(&self.store, &key, end).await.is_ok();
-        }
-        all
+        let key = self.keys.tombstone(&tombstone);
+        tombstones.keep(tombstone);
+        put(&self.store, &key, end).await.is_ok()
     }
 
     /// Leaves a tombstone of the token with this SHA-256 when its time has come (Unix milliseconds), without anybody
@@ -54,12 +69,12 @@ impl Sessions {
         let Some(tombstones) = self.store.tombstones().cloned() else {
             return;
         };
-        let tombstone = Tombstone::Token(digest);
+        let tombstone = Tombstone::Refreshed(digest);
         let (store, key) = (Arc::clone(&self.store), self.keys.tombstone(&tombstone));
         tokio::spawn(async move {
             sleep(left(when)).await;
             tombstones.keep(tombstone);
-            if let Err(error) = put(&store, &key, Some(end)).await {
+            if let Err(error) = put(&store, &key, end.min(now().saturating_add(HEARD))).await {
                 tracing::debug!(%error, "the tombstone of a refreshed token could not be written");
             }
         });
@@ -67,22 +82,11 @@ impl Sessions {
 
     /// Leaves tombstones of these sessions.
     pub(super) async fn bury_sessions(&self, user_id: &str, ended: &[Entry]) -> bool {
-        let dead = ended.iter().map(|entry| {
-            let tombstone = Tombstone::Session {
-                sid: entry.sid.clone(),
-                user_id: user_id.to_owned(),
-            };
-            (tombstone, Some(entry.last()))
+        let dead = ended.iter().map(|entry| Tombstone::Session {
+            sid: entry.sid.clone(),
+            user_id: user_id.to_owned(),
         });
         self.bury(dead.collect()).await
-    }
-
-    /// Leaves a tombstone of everything of this user that is older than this epoch.
-    pub(super) async fn bury_epoch(&self, user: &str, epoch: u64) -> Result<bool, StoreError> {
-        let end = now().saturating_add(self.users()?.rules.longest());
-        let user_id = user.to_owned();
-        let tombstone = Tombstone::User { user_id, epoch };
-        Ok(self.bury(vec![(tombstone, Some(end))]).await)
     }
 
     /// Writes into the store again what it has lost of that which was ended.
@@ -103,6 +107,8 @@ impl Sessions {
                 Tombstone::User { user_id, .. } => {
                     users.insert((user_id.clone(), true));
                 }
+                // It would be over before the loss of one could matter again.
+                Tombstone::Refreshed(_) => {}
                 Tombstone::Token(_) => {
                     // Put back only where it is missing: the one that is there may have long to live.
                     let key = self.keys.tombstone(&tombstone);
@@ -132,15 +138,11 @@ impl Sessions {
     }
 }
 
-async fn put(store: &SessionStore, key: &Key, end: Option<u64>) -> Result<(), StoreError> {
+async fn put(store: &SessionStore, key: &Key, end: u64) -> Result<(), StoreError> {
     if !Safeguard::Tombstone.holds() {
         return Ok(());
     }
-    // Whoever writes a record back may let it live longer than it would have.
-    let slack = millis(KEPT);
-    let latest = now().saturating_add(LONGEST);
-    let end = end.map_or(latest, |end| end.max(now()).saturating_add(slack));
-    store.put(key, TOMBSTONE, Some(end.min(latest))).await
+    store.put(key, TOMBSTONE, Some(end)).await
 }
 
 /// Ends what has tombstones, as if the record said so.

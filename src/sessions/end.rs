@@ -3,7 +3,6 @@
 use super::bury::TOMBSTONE;
 use super::find::is_own;
 use super::{Ended, Sessions};
-use crate::clock::now;
 use crate::session::{OwnRecord, Why};
 use crate::store::StoreError;
 use crate::token::{RefreshToken, Token};
@@ -41,7 +40,7 @@ impl Sessions {
     async fn logout_foreign(&self, token: &Token, end: Option<u64>) -> Result<Ended, StoreError> {
         let tombstone = Tombstone::Token(token.sha256_hex());
         let of_tombstone = self.keys.tombstone(&tombstone);
-        let buried = self.bury(vec![(tombstone, end)]).await;
+        let buried = self.bury_foreign(tombstone, end).await;
         self.store.discard(&self.keys.token(token)).await?;
         // The tombstone is what a failover must not undo. It was put there before the record was taken away, so whoever
         // has the one has the other.
@@ -98,10 +97,7 @@ impl Sessions {
     pub async fn kick_realm(&self, why: Why) -> Result<Ended, StoreError> {
         let changed = self.change_realm(|realm, now| realm.kick(why, now)).await?;
         let epoch = changed.outcome;
-        let end = now().saturating_add(self.users()?.rules.longest());
-        let buried = self
-            .bury(vec![(Tombstone::Realm { epoch }, Some(end))])
-            .await;
+        let buried = self.bury(vec![Tombstone::Realm { epoch }]).await;
         Ok(Ended {
             sids: Vec::new(),
             confirmed: buried && self.confirm(&changed).await,
@@ -147,7 +143,10 @@ impl Sessions {
         self.clear_away(ended);
         let buried = match epoch {
             // It covers every session that there was.
-            Some(epoch) => self.bury_epoch(user, *epoch).await?,
+            Some(epoch) => {
+                let (user_id, epoch) = (user.to_owned(), *epoch);
+                self.bury(vec![Tombstone::User { user_id, epoch }]).await
+            }
             None => self.bury_sessions(user, ended).await,
         };
         // Also where nothing was left to end: whoever was told that it is not confirmed asks again.

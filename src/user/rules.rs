@@ -60,7 +60,7 @@ impl Rules {
     }
 
     /// The longest that any session of this realm can last.
-    pub fn longest(&self) -> u64 {
+    pub(super) fn longest(&self) -> u64 {
         self.lifetime.max(self.refresh_lifetime)
     }
 }

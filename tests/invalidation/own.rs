@@ -11,6 +11,7 @@ use drawbridge::store::StoreSource;
 use drawbridge::token::{Token, TokenShape};
 
 use crate::support::proxy::{Proxy, Way, Which};
+use crate::support::redis::eventually;
 use crate::support::{PATIENCE, Redis};
 
 const AGE: MaxAge = MaxAge::new(Duration::from_secs(60));
@@ -25,7 +26,7 @@ fn config(url: &str) -> Config {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
     let text = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"{url}\"\n[sessions]\n\
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"{url}\"\n[sessions]\nrefresh_grace = \"1s\"\n\
          [cache]\nmax_staleness = \"61s\"\n[upstreams.app]\nendpoints = [\"http://127.0.0.1:9\"]\n\
          [[routes]]\nprefix = \"/\"\nupstream = \"app\"\n"
     );
@@ -260,4 +261,31 @@ async fn whoever_acts_as_somebody_is_out_when_their_own_session_ends() {
     assert_eq!(there.ends(&acting).await, Why::Kicked);
     tokio::time::timeout(PATIENCE, open).await.unwrap().unwrap();
     assert!(matches!(there.recall(&alice).await, Standing::Live(_)));
+}
+
+#[tokio::test]
+async fn refreshed_token_stays_dead_though_its_record_comes_back() {
+    let redis = Redis::start().await;
+    let (here, there) = (Desk::open(&redis).await, Desk::open(&redis).await);
+    let grant = here.log_in("d1").await;
+    let key = format!("login:token:{}", grant.access.expose());
+    let record = redis.cli(&["GET", &key]);
+    let refresh = grant.refresh.as_ref().unwrap().expose().to_owned();
+    here.sessions.refresh(&refresh).await.unwrap();
+    eventually("its grace is over", PATIENCE, || {
+        redis.cli(&["EXISTS", &key]) == "0" && redis.cli(&["--scan"]).contains(":refreshed:")
+    })
+    .await;
+
+    redis.cli(&["SET", &key, &record]);
+
+    for desk in [&here, &there] {
+        assert_eq!(desk.recall(&grant).await, Standing::Unknown);
+    }
+    let late = Desk::open(&redis).await;
+    let back = late.recall(&grant).await;
+    assert!(
+        matches!(back, Standing::Live(_)),
+        "who has heard of nothing believes the record: {back:?}"
+    );
 }
