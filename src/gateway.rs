@@ -39,7 +39,7 @@ use crate::request_id::RequestIds;
 use crate::route::{Route, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
-use crate::upstream::Upstreams;
+use crate::upstream::{Services, Upstreams};
 
 pub use self::explain::Explanation;
 
@@ -75,6 +75,8 @@ pub struct Shared {
     pub queues: Arc<Queues>,
     /// Sessions that have been read; `None` if the store is asked each time.
     pub memory: Option<Arc<Memory>>,
+    /// Where upstreams are, and how their endpoints stand.
+    pub services: Arc<Services>,
 }
 
 impl Gateway {
@@ -88,7 +90,7 @@ impl Gateway {
         shared: Shared,
         cells: Arc<metrics::Worker>,
     ) -> Result<Self, Vec<Fault>> {
-        let upstreams = Upstreams::build(&config.upstreams)?;
+        let upstreams = Upstreams::build(&config.upstreams, &shared.services, &cells)?;
         Self::compile(config, upstreams, store, shared, cells)
     }
 
@@ -98,7 +100,8 @@ impl Gateway {
     /// # Errors
     /// As [`Gateway::build`].
     pub fn rebuild(&self, config: &Config) -> Result<Self, Vec<Fault>> {
-        let upstreams = self.upstreams.rebuild(&config.upstreams)?;
+        let (services, cells) = (&self.shared.services, &self.cells.worker);
+        let upstreams = self.upstreams.rebuild(&config.upstreams, services, cells)?;
         let (store, shared) = (Arc::clone(&self.store), self.shared.clone());
         let cells = Arc::clone(&self.cells.worker);
         Ok(Self {

@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
-use crate::config::{self, Config, LoginAnswer};
+use crate::config::{self, Balance, Config, LoginAnswer};
 use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
@@ -321,6 +321,11 @@ impl Shared<'_> {
         (!sources.is_empty()).then(|| TokenSources::new(&sources, shape))
     }
 
+    fn names_sender(&self, route: &config::Route) -> bool {
+        let upstream = self.config.upstreams.get(route.upstream.get_ref());
+        upstream.is_some_and(|upstream| upstream.get_ref().balance == Balance::User)
+    }
+
     fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
         let own = route.headers.as_ref();
         let mut fields: Vec<_> = own
@@ -342,6 +347,7 @@ impl Shared<'_> {
             encoding: self.config.identity.encoding,
             max_value: self.config.identity.max_value.as_usize(),
             timeouts: route.timeouts,
+            names_sender: self.names_sender(route),
             route: percent_encoded(name),
             trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
         }

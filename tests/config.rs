@@ -16,3 +16,5 @@ mod shipped;
 mod support;
 #[path = "config/surface.rs"]
 mod surface;
+#[path = "config/upstream.rs"]
+mod upstream;

@@ -8,9 +8,10 @@ use tracing_subscriber::EnvFilter;
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::config::load::{self, Loaded, Unreadable};
+use crate::metrics;
 use crate::selfservice::SelfService;
 use crate::server::Server;
-use crate::upstream::Upstreams;
+use crate::upstream::{Services, Upstreams};
 
 /// Prints every fault with its place in the file, and one closing line. Returns whether the gateway would start.
 ///
@@ -107,9 +108,13 @@ fn read(path: &Path) -> Result<Loaded, Unreadable> {
     } = load::read(path)?;
     let mut faults = Server::check(&config);
     faults.extend(
-        Upstreams::build(&config.upstreams)
-            .err()
-            .unwrap_or_default(),
+        Upstreams::build(
+            &config.upstreams,
+            &Services::default(),
+            &metrics::Worker::default(),
+        )
+        .err()
+        .unwrap_or_default(),
     );
     faults.extend(SelfService::build(&config).err().unwrap_or_default());
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {

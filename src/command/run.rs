@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use http::{Request, Response};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -30,6 +31,7 @@ use crate::refusal::Refusal;
 use crate::server::{Handler, Server};
 use crate::sessions::{self, Memory};
 use crate::store::{SessionStore, StoreSource};
+use crate::upstream::Services;
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
 /// connection is being made, but a gateway must also start when Redis is away.
@@ -127,6 +129,7 @@ pub async fn serve(
     let shared = Shared {
         access,
         memory: remember(&mut source, config)?,
+        services: Arc::new(Services::watched_in(Handle::current())),
         ..Shared::default()
     };
     let metrics = Arc::clone(bound.clients.metrics());

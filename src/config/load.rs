@@ -15,7 +15,7 @@ use super::document::{self, Step};
 use super::expand::{self, Expanded, Surroundings};
 use super::fault::Fault;
 use super::render::Source;
-use super::{Certificate, Config, Content, Fixed, check, wording};
+use super::{Certificate, Config, Content, Fixed, UpstreamTls, check, wording};
 
 /// More faults than this are not looked for: the first ones explain the others.
 const MAX_FAULTS: usize = 200;
@@ -324,7 +324,8 @@ impl Config {
             absolute(&mut provider.tls_ca);
         }
         for upstream in self.upstreams.values_mut() {
-            absolute(&mut upstream.get_mut().tls.ca);
+            let UpstreamTls { ca, cert, key, .. } = &mut upstream.get_mut().tls;
+            [ca, cert, key].into_iter().for_each(&mut absolute);
         }
         let of_listeners = self.listeners.iter_mut().map(|one| &mut one.get_mut().tls);
         let of_admin = self.admin.iter_mut().map(|admin| &mut admin.tls);

@@ -25,6 +25,7 @@ mod route;
 mod sessions;
 mod store;
 mod surface;
+mod upstream;
 pub mod value;
 mod wording;
 
@@ -48,10 +49,13 @@ pub use self::listen::{
 pub use self::login::{Csrf, Login, LoginAnswer, LoginCookie, LoginHeaders, LogoutSign, SameSite};
 pub use self::metrics::Metrics;
 pub use self::places::Places;
-pub use self::route::{Auth, HostHeader, Require, Route, Timeouts, Upstream, UpstreamTls};
+pub use self::route::{Auth, Require, Route, Timeouts};
 pub use self::sessions::{Foreign, OnLimit, Sessions, WithoutIat};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
 pub use self::surface::{JwsAlgorithm, Oidc, SelfService, Sso, UnknownSid};
+pub use self::upstream::{
+    Balance, Ejection, Health, HostHeader, Protocol, RetryBudget, Upstream, UpstreamTls,
+};
 pub use self::value::Network;
 
 /// The whole of `gateway.toml`.

@@ -1,7 +1,6 @@
-//! Rules, and the services that requests go to.
+//! Rules: which request goes where, and who may send it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -10,61 +9,9 @@ use toml::Spanned;
 use super::identity::IdentityField;
 use super::limit::RateLimit;
 use super::value::{
-    Duration, HeaderName, HostPattern, Method, Origin, PathPattern, PermissionPattern, Size,
-    TokenSource, UpgradeName,
+    Duration, HeaderName, HostPattern, Method, PathPattern, PermissionPattern, Size, TokenSource,
+    UpgradeName,
 };
-
-/// A service behind the gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// `"http://host:port"` or `"https://host:port"`, without a path. Several share the load in turn.
-    #[schemars(with = "Vec<Origin>")]
-    pub endpoints: Vec<Spanned<Origin>>,
-    /// TLS towards `https` endpoints.
-    #[serde(default)]
-    pub tls: UpstreamTls,
-    /// The `Host` the upstream sees.
-    #[serde(default)]
-    pub host: HostHeader,
-    /// Idle connections kept per endpoint and worker.
-    #[serde(default = "default_max_idle")]
-    pub max_idle: u32,
-    /// Idle connections older than this are closed. Keep it below the upstream's own keep-alive.
-    #[serde(default = "default_idle_timeout")]
-    pub idle_timeout: Duration,
-}
-
-fn default_max_idle() -> u32 {
-    128
-}
-
-fn default_idle_timeout() -> Duration {
-    Duration::from_secs(30)
-}
-
-/// Which `Host` the upstream sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum HostHeader {
-    /// The one the client sent.
-    #[default]
-    Client,
-    /// The endpoint's own.
-    Endpoint,
-}
-
-/// TLS towards an upstream.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct UpstreamTls {
-    /// PEM file with the authorities that may sign the upstream's certificate; the system's if absent.
-    #[schemars(with = "Option<PathBuf>")]
-    pub ca: Option<Spanned<PathBuf>>,
-    /// The name to verify, if it is not the endpoint's host.
-    #[schemars(with = "Option<String>")]
-    pub server_name: Option<Spanned<String>>,
-}
 
 /// One rule: which requests, who may send them, and where they go.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -216,6 +163,9 @@ pub struct Timeouts {
     pub response: Duration,
     /// Between two pieces of a body, either way, and on an upgraded connection.
     pub idle: Duration,
+    /// From the moment when the request is handed over to the end of the answer; 504 beyond it, or the answer is cut. An
+    /// upgraded connection may stay. Absent: as long as it takes.
+    pub total: Option<Duration>,
 }
 
 impl Default for Timeouts {
@@ -224,6 +174,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(1),
             response: Duration::from_secs(30),
             idle: Duration::from_secs(60),
+            total: None,
         }
     }
 }

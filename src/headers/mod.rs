@@ -15,6 +15,7 @@ mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, TE, UPGRADE};
@@ -57,6 +58,17 @@ pub struct Parcel {
     pub upgrade: Option<ClientUpgrade>,
     /// Deadlines towards the upstream.
     pub timeouts: Timeouts,
+    /// Who sends it, where the upstream shares the load by that.
+    pub sender: Option<Sender>,
+}
+
+/// Who sends a request, as far as sharing the load goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sender {
+    /// A user, by id.
+    User(String),
+    /// Nobody knows who, from this address.
+    Client(IpAddr),
 }
 
 /// A protocol switch that the client asked for and the route allows.
@@ -102,6 +114,8 @@ pub struct HeaderPlan {
     pub max_value: usize,
     /// Deadlines towards the upstream.
     pub timeouts: Timeouts,
+    /// Whether the upstream is told who sends a request, to share the load by.
+    pub names_sender: bool,
     /// The route's name.
     pub route: HeaderValue,
     /// Strips a client's trailers; made of `managed` once, so that a request only counts a reference.
@@ -189,11 +203,16 @@ impl HeaderPlan {
         }
         self.write_identity(&mut head, facts, permit.session())?;
         head.end(&body, parts.headers.contains_key(CONTENT_LENGTH));
+        let sender = self.names_sender.then(|| match permit.session() {
+            Some(session) => Sender::User(session.user_id.clone()),
+            None => Sender::Client(facts.origin.client),
+        });
         let parcel = Parcel {
             head,
             body,
             upgrade,
             timeouts: self.timeouts,
+            sender,
         };
         Ok(Outbound { parcel })
     }

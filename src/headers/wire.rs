@@ -99,12 +99,9 @@ impl RequestHead {
         }
     }
 
-    /// Puts another host in the place of the one that the client named.
-    pub fn set_host(&mut self, host: &HeaderValue) {
-        let end = self.host.start + host.len();
-        self.bytes
-            .splice(self.host.clone(), host.as_bytes().iter().copied());
-        self.host.end = end;
+    /// Where among the bytes the value of `Host` is.
+    pub fn host(&self) -> Range<usize> {
+        self.host.clone()
     }
 
     /// How the body has to be sent.

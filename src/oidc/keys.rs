@@ -64,7 +64,7 @@ impl Keys {
             Jwks::Url { origin, path } => {
                 let trust = UpstreamTls {
                     ca: config.tls_ca.clone(),
-                    server_name: None,
+                    ..UpstreamTls::default()
                 };
                 let place = Document::new(origin, path, &trust).map_err(|mut fault| {
                     fault.span = fault.span.or(Some(at));

@@ -40,7 +40,14 @@ pub(super) fn upstream(error: &UpstreamError) -> Answer {
             "upstream_unreachable",
             "The service behind this gateway cannot be reached.",
         ),
-        UpstreamError::ConnectTimeout | UpstreamError::ResponseTimeout => answer(
+        UpstreamError::Busy => answer(
+            S::SERVICE_UNAVAILABLE,
+            "upstream_busy",
+            "The service behind this gateway has too many requests. Try again.",
+        ),
+        UpstreamError::ConnectTimeout
+        | UpstreamError::ResponseTimeout
+        | UpstreamError::TotalTimeout => answer(
             S::GATEWAY_TIMEOUT,
             "upstream_timeout",
             "The service behind this gateway did not answer in time.",

@@ -25,7 +25,12 @@ fn routes(lines: &[&str]) -> Routes {
         }
     }
     let config: Config = toml::from_str(&toml).unwrap();
-    let upstreams = Upstreams::build(&config.upstreams).unwrap();
+    let upstreams = Upstreams::build(
+        &config.upstreams,
+        &crate::upstream::Services::default(),
+        &crate::metrics::Worker::default(),
+    )
+    .unwrap();
     Routes::build(&config, &upstreams)
 }
 

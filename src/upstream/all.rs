@@ -1,14 +1,15 @@
 //! The upstreams of one worker, by name, and what of them outlives a change of the configuration.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::Upstream;
+use super::service::{Made, Services};
 use crate::config;
 use crate::config::fault::Fault;
+use crate::metrics;
 
 /// All upstreams of one worker.
 #[derive(Debug, Default)]
@@ -22,12 +23,16 @@ pub struct Upstreams {
 pub struct UpstreamId(usize);
 
 impl Upstreams {
-    /// Compiles `[upstreams]`; nothing is dialled yet.
+    /// Compiles `[upstreams]`; nothing is dialled yet. What all workers know together is in `services`.
     ///
     /// # Errors
     /// One fault for each file that cannot be read and each name that cannot be verified.
-    pub fn build(config: &BTreeMap<String, Spanned<config::Upstream>>) -> Result<Self, Vec<Fault>> {
-        Self::default().rebuild(config)
+    pub fn build(
+        config: &BTreeMap<String, Spanned<config::Upstream>>,
+        services: &Services,
+        cells: &metrics::Worker,
+    ) -> Result<Self, Vec<Fault>> {
+        Self::default().rebuild(config, services, cells)
     }
 
     /// Compiles `[upstreams]` anew. Those that have not changed are the same, with their idle connections.
@@ -37,18 +42,23 @@ impl Upstreams {
     pub fn rebuild(
         &self,
         config: &BTreeMap<String, Spanned<config::Upstream>>,
+        services: &Services,
+        cells: &metrics::Worker,
     ) -> Result<Self, Vec<Fault>> {
         let mut built = Self::default();
         let mut faults = Vec::new();
         for (name, upstream) in config {
+            let made = Made::of(upstream.get_ref());
             let known = self.id(name).and_then(|id| self.all.get(id.0));
-            let same = |known: &&Arc<Upstream>| known.origin == Made::of(upstream.get_ref());
-            if let Some(known) = known.filter(same) {
+            if let Some(known) = known.filter(|known| known.service.made == made) {
                 built.names.push(name.clone());
                 built.all.push(Arc::clone(known));
                 continue;
             }
-            match Upstream::build(upstream.get_ref()).map(Arc::new) {
+            let service = services.get(name, made);
+            let upstream =
+                service.and_then(|service| Upstream::build(service, cells.upstream(name)));
+            match upstream.map(Arc::new) {
                 Ok(upstream) => {
                     built.names.push(name.clone());
                     built.all.push(upstream);
@@ -79,22 +89,5 @@ impl Upstreams {
     /// The upstream with this id.
     pub fn get(&self, id: UpstreamId) -> &Upstream {
         self.all.get(id.0).expect("ids are made by `id`")
-    }
-}
-
-/// What an upstream is made of: its settings, and what is in the files that they name.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Made {
-    config: config::Upstream,
-    authorities: Option<Vec<u8>>,
-}
-
-impl Made {
-    pub(super) fn of(config: &config::Upstream) -> Self {
-        let read = |path: &Spanned<PathBuf>| std::fs::read(path.get_ref()).ok();
-        Self {
-            config: config.clone(),
-            authorities: config.tls.ca.as_ref().and_then(read),
-        }
     }
 }

@@ -18,7 +18,13 @@ pub enum UpstreamError {
     /// No head of an answer within `timeouts.response`. 504.
     #[error("no answer from the upstream within the response timeout")]
     ResponseTimeout,
-    /// It closed the connection or did not speak HTTP/1.1. 502.
+    /// No whole answer within `timeouts.total`. 504.
+    #[error("no answer from the upstream within the total timeout")]
+    TotalTimeout,
+    /// As many requests are under way as may be, and no more may wait, or not for longer. 503.
+    #[error("the upstream has as many requests as it may have")]
+    Busy,
+    /// It closed the connection or did not speak the protocol. 502.
     #[error("the upstream broke off or broke the protocol")]
     Broken(#[source] WireError),
     /// It switched to a protocol that was not asked for. 502.

@@ -12,52 +12,128 @@ use super::pool::Connection;
 use super::wire::{Answer, Upload, UploadError, WireError};
 use super::{UpstreamError, deadline};
 use crate::body::Progress;
+use crate::config::Timeouts;
 
-/// What came of sending a request: the head of an answer, or why the connection was of no use. The request may be sent
-/// again then.
-pub(super) type Asked = Result<(Connection, Answer), WireError>;
+/// How long is waited for one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    pub(super) connect: Duration,
+    pub(super) response: Duration,
+    pub(super) idle: Duration,
+    /// When all of it has to have ended.
+    pub(super) end: Option<Instant>,
+}
 
-/// Sends the request and waits for the head of the answer, at most `wait` from the moment when the upstream took the
-/// last piece of the request. Time in which the client is waited for does not count: the client's body has a deadline of
-/// its own.
+impl Waits {
+    pub(super) fn new(timeouts: Timeouts, began: Instant) -> Self {
+        let total = timeouts.total.map(|total| total.get());
+        Self {
+            connect: timeouts.connect.get(),
+            response: timeouts.response.get(),
+            idle: timeouts.idle.get(),
+            end: total.map(|total| deadline::later(began, total)),
+        }
+    }
+
+    /// This deadline, or the end of all if that is earlier.
+    pub(super) fn by(&self, deadline: Instant) -> Instant {
+        self.end.map_or(deadline, |end| end.min(deadline))
+    }
+
+    /// What it means that the deadline has passed.
+    pub(super) fn late(&self) -> UpstreamError {
+        match self.end {
+            Some(end) if end <= Instant::now() => UpstreamError::TotalTimeout,
+            Some(_) | None => UpstreamError::ResponseTimeout,
+        }
+    }
+}
+
+/// Why there is no answer, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Lost {
+    pub(super) error: UpstreamError,
+    /// Whether the request may be sent again.
+    pub(super) again: Again,
+    /// Whether the endpoint has failed, rather than the client, or a connection that had been idle for too long.
+    pub(super) blame: bool,
+}
+
+/// Whether a request may be sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Not one byte of it has left.
+    Unsent,
+    /// It makes no difference if it is carried out twice.
+    Repeatable,
+    /// It may have been carried out.
+    No,
+}
+
+impl Lost {
+    /// The client's own doing, or its time is over.
+    pub(super) fn for_good(error: UpstreamError, blame: bool) -> Self {
+        Self {
+            error,
+            again: Again::No,
+            blame,
+        }
+    }
+}
+
+/// Sends the request and waits for the head of the answer, at most `waits.response` from the moment when the upstream took
+/// the last piece of the request. Time in which the client is waited for does not count: the client's body has a deadline
+/// of its own.
 ///
 /// # Errors
-/// If there is no answer, and the request must not be sent again.
+/// [`Lost`]: there is no answer.
 pub(super) async fn ask(
     mut connection: Connection,
     upload: &mut Upload,
     began: Instant,
-    wait: Duration,
-) -> Result<Asked, UpstreamError> {
+    waits: &Waits,
+) -> Result<(Connection, Answer), Lost> {
     let progress = upload.body().progress();
-    let sent = deadline::later(began, wait);
+    let sent = deadline::later(began, waits.response);
     connection.wire.begin();
     let answered = poll_fn(|cx| {
         if let Poll::Ready(answered) = poll_exchange(cx, &mut connection, upload) {
             return Poll::Ready(answered);
         }
+        let due = || waits.by(response_deadline(progress.as_deref(), sent, waits.response));
         loop {
-            let deadline = response_deadline(progress.as_deref(), sent, wait);
+            let deadline = due();
             ready!(connection.timer.poll(cx, deadline));
-            if response_deadline(progress.as_deref(), sent, wait) <= deadline {
+            if due() <= deadline {
                 return Poll::Ready(Err(Failed::Late));
             }
         }
     })
     .await;
     match answered {
-        Ok(answer) => Ok(Ok((connection, answer))),
-        Err(Failed::Late) => Err(UpstreamError::ResponseTimeout),
-        Err(Failed::Body(error)) => Err(whose_fault(error)),
-        Err(Failed::Wire(error)) => {
-            let lost = closed(&error) && !connection.wire.heard();
-            let again = !upload.is_touched() || (connection.used && upload.is_repeatable());
-            if lost && again {
-                upload.rewind();
-                return Ok(Err(error));
-            }
-            Err(UpstreamError::Broken(error))
-        }
+        Ok(answer) => Ok((connection, answer)),
+        Err(Failed::Late) => Err(Lost::for_good(waits.late(), true)),
+        Err(Failed::Body(error)) => Err(Lost::for_good(whose_fault(error), false)),
+        Err(Failed::Wire(error)) => Err(lost(&connection, upload, error)),
+    }
+}
+
+/// The connection is of no use any more. What had been idle is closed by an upstream at any moment, also at the one when it
+/// is used (RFC 9112 section 9.3.1).
+fn lost(connection: &Connection, upload: &mut Upload, error: WireError) -> Lost {
+    let unheard = closed(&error) && !connection.wire.heard();
+    let again = match (unheard, upload.is_touched()) {
+        (true, false) => Again::Unsent,
+        (true, true) if upload.is_repeatable() => Again::Repeatable,
+        (true | false, _) => Again::No,
+    };
+    if again != Again::No {
+        upload.rewind();
+    }
+    Lost {
+        error: UpstreamError::Broken(error),
+        again,
+        blame: !(unheard && connection.used),
     }
 }
 
@@ -109,7 +185,11 @@ fn closed(error: &WireError) -> bool {
 }
 
 /// When the upstream is late, as things stand.
-fn response_deadline(progress: Option<&Progress>, sent: Instant, wait: Duration) -> Instant {
+pub(super) fn response_deadline(
+    progress: Option<&Progress>,
+    sent: Instant,
+    wait: Duration,
+) -> Instant {
     match progress.map(Progress::last) {
         None => sent,
         Some(Some(last)) => sent.max(deadline::later(last, wait)),

@@ -1,88 +1,93 @@
 //! The services behind the gateway: pick an endpoint, check out a connection, send, hand the answer back.
 //!
-//! A request is carried out at most once. It is sent again only while not one byte of it has left: the connection could
-//! not be made, or turned out to be closed before the request was written. A safe request without a body is also sent
-//! again when a connection that had been idle is closed without a byte of an answer (RFC 9112 section 9.3.1): that is how
-//! an upstream ends an idle connection at the moment when it is used.
+//! A request is carried out at most once, unless it makes no difference. It is sent again only while not one byte of it has
+//! left, or if it may be repeated (RFC 9110 section 9.2.2), has no body, and its connection was closed without a byte of an
+//! answer; then to another endpoint, if there is one, and within a budget.
 
 mod all;
+mod balance;
+mod budget;
 mod connect;
 mod direct;
+mod endpoint;
 mod error;
 mod exchange;
 mod fetch;
+mod gate;
+mod h2;
+mod names;
 mod pool;
 mod reply;
+mod service;
+mod standing;
 mod tls;
 mod upgrade;
+mod watch;
 mod wire;
 
 #[cfg(test)]
 mod tests;
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use tokio::time::Instant;
-use toml::Spanned;
 
-use self::all::Made;
 pub use self::all::{UpstreamId, Upstreams};
+use self::balance::{Draw, Lot};
+use self::budget::Budget;
 pub use self::direct::{Direct, DirectError};
+use self::endpoint::{Answered, Endpoint, Errand};
 pub use self::error::UpstreamError;
+use self::exchange::{Again, Lost, Waits};
 pub use self::fetch::{Document, FetchError};
-use self::pool::{Connection, Pool};
+use self::pool::Connection;
 use self::reply::Source;
-use self::tls::{Tls, Trust};
+use self::service::Service;
+pub use self::service::Services;
+use self::wire::Upload;
 pub use self::wire::WireError;
-use self::wire::{Answer, Upload, Wire};
 use crate::body::Body;
 use crate::config::fault::Fault;
-use crate::config::value::Origin;
-use crate::config::{self, HostHeader, Timeouts};
+use crate::config::{HostHeader, Timeouts};
 use crate::deadline;
-use crate::headers::{ClientUpgrade, Outbound, Parcel};
+use crate::headers::{ClientUpgrade, Outbound, Parcel, Sender};
+use crate::metrics;
 
-/// On how many endpoints a connection is tried for one request.
-const MAX_TRIES: usize = 2;
-
-/// One named service.
+/// One named service, as one worker knows it.
 #[derive(Debug)]
 pub struct Upstream {
+    service: Arc<Service>,
     endpoints: Vec<Endpoint>,
-    /// Counts requests; the endpoints take turns by it.
-    turn: AtomicUsize,
-    host: HostHeader,
-    /// What it was made of; the same makes the same.
-    origin: Made,
+    draw: Draw,
+    budget: Budget,
+    cells: Arc<metrics::Upstream>,
 }
 
-/// One address of a service, with the idle connections to it.
-#[derive(Debug)]
-struct Endpoint {
-    host: String,
-    port: u16,
-    tls: Option<Tls>,
-    authority: HeaderValue,
-    pool: Arc<Pool>,
+/// Which endpoints a request has been sent to, as bits; of more than 64 endpoints the others count as never asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Asked(u64);
+
+impl Asked {
+    fn has(self, number: usize) -> bool {
+        number < 64 && self.0 & (1 << number) != 0
+    }
+
+    fn add(&mut self, number: usize) {
+        if number < 64 {
+            self.0 |= 1 << number;
+        }
+    }
 }
 
 impl Upstream {
-    fn build(config: &config::Upstream) -> Result<Self, Vec<Fault>> {
-        let origin = Made::of(config);
-        let encrypted = config.endpoints.iter().any(|origin| origin.get_ref().tls);
-        let trust = match encrypted.then(|| Trust::load(&config.tls)).transpose() {
-            Ok(trust) => trust,
-            Err(fault) => return Err(vec![fault]),
-        };
-        let mut endpoints = Vec::with_capacity(config.endpoints.len());
+    fn build(service: Arc<Service>, cells: Arc<metrics::Upstream>) -> Result<Self, Vec<Fault>> {
+        let config = &service.made.config;
+        let mut endpoints = Vec::with_capacity(service.places.len());
         let mut faults = Vec::new();
-        for origin in &config.endpoints {
-            match Endpoint::build(origin, config, trust.as_ref()) {
+        for place in &service.places {
+            match Endpoint::build(config, place, &cells) {
                 Ok(endpoint) => endpoints.push(endpoint),
                 Err(fault) => faults.push(fault),
             }
@@ -92,9 +97,10 @@ impl Upstream {
         }
         Ok(Self {
             endpoints,
-            turn: AtomicUsize::new(0),
-            host: config.host,
-            origin,
+            draw: Draw::new(config),
+            budget: Budget::new(config.retry_budget),
+            cells,
+            service,
         })
     }
 
@@ -108,156 +114,182 @@ impl Upstream {
 
     async fn send(&self, parcel: Parcel) -> Result<Response<Body>, UpstreamError> {
         let Parcel {
-            mut head,
+            head,
             body,
             upgrade,
             timeouts,
+            sender,
         } = parcel;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        if matches!(self.host, HostHeader::Endpoint) {
-            head.set_host(&self.endpoint(turn)?.authority);
+        let began = Instant::now();
+        let mut errand = Errand {
+            upload: Upload::new(head, body),
+            waits: Waits::new(timeouts, began),
+            upgrades: upgrade.is_some(),
+        };
+        self.budget.earn();
+        let lot = self.draw.lot(sender.as_ref().map(key));
+        let mut asked = Asked::default();
+        let number = self.pick(lot, asked, began)?;
+        let answered = match self.ask(number, &mut errand, began).await {
+            Ok(answered) => answered,
+            // Rare, and large: kept out of the future that every request carries.
+            Err(lost) => {
+                asked.add(number);
+                Box::pin(self.ask_again(lost, (lot, asked), &mut errand)).await?
+            }
+        };
+        self.hand_back(answered, errand, (upgrade, timeouts))
+    }
+
+    /// Which endpoint is next: one that is fit and not full, rather than one that would have to be waited for, rather than
+    /// one that has failed, rather than one that was asked already.
+    fn pick(&self, lot: Lot, asked: Asked, now: Instant) -> Result<usize, UpstreamError> {
+        if let [_] = self.endpoints.as_slice() {
+            return Ok(0);
         }
-        let mut upload = Upload::new(head, body);
-        let (connection, answer) = self.exchange(turn, &mut upload, timeouts).await?;
+        let at = |number: usize| self.endpoints.get(number);
+        let fit = |number| at(number).is_some_and(|one| one.place.standing.is_fit(now));
+        let free = |number| at(number).is_some_and(|one| !one.gate.is_full());
+        let fresh = |number| !asked.has(number);
+        let busy = |number| at(number).map_or(0, Endpoint::busy);
+        let picked = self
+            .draw
+            .pick(lot, |n| fresh(n) && fit(n) && free(n), busy)
+            .or_else(|| self.draw.pick(lot, |n| fresh(n) && fit(n), busy))
+            .or_else(|| self.draw.pick(lot, fresh, busy))
+            .or_else(|| self.draw.pick(lot, fit, busy))
+            .or_else(|| self.draw.pick(lot, |_| true, busy));
+        picked.ok_or_else(|| UpstreamError::Connect(io::ErrorKind::AddrNotAvailable.into()))
+    }
+
+    async fn ask(
+        &self,
+        number: usize,
+        errand: &mut Errand,
+        began: Instant,
+    ) -> Result<Answered, Lost> {
+        let endpoint = self.endpoint(number)?;
+        self.address(endpoint, errand);
+        let asked = endpoint.ask(errand, began).await;
+        self.judge(endpoint, &asked, began);
+        asked
+    }
+
+    /// Sends it again, as often as it may be.
+    async fn ask_again(
+        &self,
+        mut lost: Lost,
+        (lot, mut asked): (Lot, Asked),
+        errand: &mut Errand,
+    ) -> Result<Answered, UpstreamError> {
+        for _ in 0..self.service.made.config.retries {
+            let began = Instant::now();
+            if lost.again == Again::No || !self.budget.pay(began) {
+                break;
+            }
+            let number = self.pick(lot, asked, began)?;
+            // A connection that could not be made once will not be made at once.
+            if asked.has(number)
+                && matches!(
+                    lost.error,
+                    UpstreamError::Connect(_) | UpstreamError::ConnectTimeout
+                )
+            {
+                break;
+            }
+            asked.add(number);
+            let endpoint = self.endpoint(number).map_err(|lost| lost.error)?;
+            tracing::debug!(endpoint = ?endpoint.authority, error = %lost.error, "sending a request again");
+            self.cells.retries.one();
+            self.address(endpoint, errand);
+            let again = endpoint.ask_anew(errand).await;
+            self.judge(endpoint, &again, began);
+            match again {
+                Ok(answered) => return Ok(answered),
+                Err(again) => lost = again,
+            }
+        }
+        Err(lost.error)
+    }
+
+    fn endpoint(&self, number: usize) -> Result<&Endpoint, Lost> {
+        self.endpoints.get(number).ok_or_else(|| {
+            let nowhere = UpstreamError::Connect(io::ErrorKind::AddrNotAvailable.into());
+            Lost::for_good(nowhere, false)
+        })
+    }
+
+    fn address(&self, endpoint: &Endpoint, errand: &mut Errand) {
+        if self.service.made.config.host == HostHeader::Endpoint {
+            errand.upload.set_host(&endpoint.authority);
+        }
+    }
+
+    /// Remembers what this answer, or its absence, says of the endpoint.
+    fn judge(&self, endpoint: &Endpoint, asked: &Result<Answered, Lost>, began: Instant) {
+        let failed = match asked {
+            Ok(answered) => self.is_failure(answered.status()),
+            Err(lost) if lost.blame => true,
+            Err(_) => return,
+        };
+        if !failed {
+            endpoint.place.standing.answered(began);
+        } else if self.service.failed(&endpoint.place, Instant::now()) {
+            self.cells.ejections.one();
+        }
+    }
+
+    fn is_failure(&self, status: StatusCode) -> bool {
+        let statuses = self.service.made.config.ejection.statuses.iter();
+        status.is_server_error() && statuses.clone().any(|bad| bad.get() == status)
+    }
+
+    fn hand_back(
+        &self,
+        answered: Answered,
+        errand: Errand,
+        (upgrade, timeouts): (Option<ClientUpgrade>, Timeouts),
+    ) -> Result<Response<Body>, UpstreamError> {
+        let (connection, answer) = match answered {
+            Answered::H1(connection, answer) => (connection, answer),
+            Answered::H2(response) => return Ok(response),
+        };
         let mut response = Response::new(Body::Empty);
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(response, upgrade, connection, timeouts);
+            return switch(response, upgrade, connection, timeouts);
         }
-        let sent = upload.is_done();
+        let sent = errand.upload.is_done();
         let source = Source {
             connection,
             decoder: answer.body,
             keeps: answer.keeps && sent,
-            upload: (!sent).then(|| Box::new(upload)),
-            idle: timeouts.idle.get(),
+            upload: (!sent).then(|| Box::new(errand.upload)),
+            waits: errand.waits,
         };
         *response.body_mut() = reply::body(source).map_err(UpstreamError::Broken)?;
         Ok(response)
     }
-
-    /// Gets the head of an answer from the first endpoint that can be reached.
-    async fn exchange(
-        &self,
-        turn: usize,
-        upload: &mut Upload,
-        timeouts: Timeouts,
-    ) -> Result<(Connection, Answer), UpstreamError> {
-        let endpoint = self.endpoint(turn)?;
-        let now = Instant::now();
-        let pooled = poll_fn(|cx| Poll::Ready(endpoint.pool.take(cx, now))).await;
-        if let Some(pooled) = pooled {
-            // It may have been closed while idle; what else is idle there is likely to be closed then, too.
-            let asked = exchange::ask(pooled, upload, now, timeouts.response.get()).await?;
-            if let Ok(answered) = asked {
-                return Ok(answered);
-            }
-        }
-        // Rare, and large: kept out of the future that every request carries.
-        Box::pin(self.exchange_anew(turn, upload, timeouts)).await
-    }
-
-    async fn exchange_anew(
-        &self,
-        turn: usize,
-        upload: &mut Upload,
-        timeouts: Timeouts,
-    ) -> Result<(Connection, Answer), UpstreamError> {
-        let tries = self.endpoints.len().min(MAX_TRIES);
-        let mut tried = 0;
-        loop {
-            let endpoint = self.endpoint(turn.wrapping_add(tried))?;
-            tried += 1;
-            let connection = match endpoint.connect(timeouts).await {
-                Ok(connection) => connection,
-                Err(error) if tried < tries => {
-                    tracing::debug!(endpoint = ?endpoint.authority, %error, "trying the next endpoint");
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            let wait = timeouts.response.get();
-            match exchange::ask(connection, upload, Instant::now(), wait).await? {
-                Ok(answered) => return Ok(answered),
-                Err(_) if tried < tries => {}
-                Err(error) => return Err(UpstreamError::Broken(error)),
-            }
-        }
-    }
-
-    fn endpoint(&self, turn: usize) -> Result<&Endpoint, UpstreamError> {
-        turn.checked_rem(self.endpoints.len())
-            .and_then(|index| self.endpoints.get(index))
-            .ok_or_else(|| UpstreamError::Connect(io::ErrorKind::AddrNotAvailable.into()))
-    }
-
-    fn switch(
-        &self,
-        response: Response<Body>,
-        upgrade: Option<ClientUpgrade>,
-        connection: Connection,
-        timeouts: Timeouts,
-    ) -> Result<Response<Body>, UpstreamError> {
-        let upgrade = upgrade
-            .filter(|asked| upgrade::switches_to(response.headers(), &asked.protocol))
-            .ok_or(UpstreamError::WrongUpgrade)?;
-        upgrade::open(
-            upgrade,
-            connection.wire.into_upgraded(),
-            timeouts.idle.get(),
-        );
-        Ok(response)
-    }
 }
 
-impl Endpoint {
-    fn build(
-        origin: &Spanned<Origin>,
-        config: &config::Upstream,
-        trust: Option<&Trust>,
-    ) -> Result<Self, Fault> {
-        let span = origin.span();
-        let origin = origin.get_ref();
-        let authority = HeaderValue::try_from(origin.authority()).map_err(|_| {
-            Fault::error(span.clone(), format!("`{origin}` cannot be sent as `Host`"))
-        })?;
-        let tls = match trust.filter(|_| origin.tls) {
-            None => None,
-            Some(trust) => {
-                let named = config.tls.server_name.as_ref();
-                let name = named.map_or(origin.host.as_str(), |name| name.get_ref());
-                let span = named.map_or(span, Spanned::span);
-                let tls = trust.towards(name).ok_or_else(|| {
-                    Fault::error(
-                        span,
-                        format!("`{name}` is not a name that a certificate can be checked for"),
-                    )
-                })?;
-                Some(tls)
-            }
-        };
-        Ok(Self {
-            host: origin.host.clone(),
-            port: origin.port,
-            tls,
-            authority,
-            pool: Pool::new(config.max_idle, config.idle_timeout.get()),
-        })
-    }
+fn switch(
+    response: Response<Body>,
+    upgrade: Option<ClientUpgrade>,
+    connection: Connection,
+    timeouts: Timeouts,
+) -> Result<Response<Body>, UpstreamError> {
+    let upgrade = upgrade
+        .filter(|asked| upgrade::switches_to(response.headers(), &asked.protocol))
+        .ok_or(UpstreamError::WrongUpgrade)?;
+    upgrade::open(upgrade, connection.into_upgraded(), timeouts.idle.get());
+    Ok(response)
+}
 
-    async fn connect(&self, timeouts: Timeouts) -> Result<Connection, UpstreamError> {
-        let connecting = async {
-            let socket = connect::dial(&self.host, self.port).await?;
-            match &self.tls {
-                None => Ok(Wire::plain(socket)),
-                Some(tls) => Ok(Wire::tls(tls.connect(socket).await?)),
-            }
-        };
-        let wire = tokio::time::timeout(timeouts.connect.get(), connecting)
-            .await
-            .map_err(|_| UpstreamError::ConnectTimeout)?
-            .map_err(UpstreamError::Connect)?;
-        Ok(Connection::new(wire, &self.pool))
+/// What the load is shared by.
+fn key(sender: &Sender) -> u64 {
+    match sender {
+        Sender::User(id) => balance::mark(id.as_bytes()),
+        Sender::Client(address) => balance::mark(address.to_canonical().to_string().as_bytes()),
     }
 }

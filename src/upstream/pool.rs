@@ -1,6 +1,8 @@
-//! The idle connections to one endpoint.
+//! The connections of one worker to one endpoint: those that are idle, and how many are not.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -8,18 +10,26 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::gate::Leave;
+use super::service::Place;
 use super::wire::Wire;
+use crate::config;
 use crate::deadline::LazyTimer;
+use crate::metrics;
 
 /// How often idle connections are looked through for those that are closed or too old.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The idle connections of one endpoint.
+/// The connections of one worker to one endpoint.
 #[derive(Debug)]
 pub(super) struct Pool {
     idle: Mutex<Idle>,
+    /// Requests under way.
+    busy: AtomicU32,
     max_idle: usize,
     max_age: Duration,
+    place: Arc<Place>,
+    cells: Arc<metrics::Upstream>,
 }
 
 #[derive(Debug, Default)]
@@ -38,33 +48,89 @@ pub(super) struct Connection {
     pub(super) timer: LazyTimer,
     /// Whether it has carried a request before.
     pub(super) used: bool,
+    address: SocketAddr,
     idle_since: Instant,
+    /// `None` while it is idle.
+    stay: Option<Stay>,
+}
+
+/// A request that is under way; it counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Stay {
     home: Arc<Pool>,
+    _leave: Leave,
+}
+
+impl Stay {
+    pub(super) fn begin(home: &Arc<Pool>, leave: Leave) -> Self {
+        home.busy.fetch_add(1, Ordering::Relaxed);
+        Self {
+            home: Arc::clone(home),
+            _leave: leave,
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.home.busy.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Pool {
-    pub(super) fn new(max_idle: u32, max_age: Duration) -> Arc<Self> {
+    pub(super) fn new(
+        config: &config::Upstream,
+        place: &Arc<Place>,
+        cells: &Arc<metrics::Upstream>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             idle: Mutex::default(),
-            max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX),
-            max_age,
+            busy: AtomicU32::new(0),
+            max_idle: usize::try_from(config.max_idle).unwrap_or(usize::MAX),
+            max_age: config.idle_timeout.get(),
+            place: Arc::clone(place),
+            cells: Arc::clone(cells),
         })
     }
 
-    /// The connection used last: it is the one least likely to be closed, and lets the others grow old.
-    pub(super) fn take(&self, cx: &mut Context<'_>, now: Instant) -> Option<Connection> {
+    /// How many requests are under way.
+    pub(super) fn busy(&self) -> u32 {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// How long a connection may be idle.
+    pub(super) fn max_age(&self) -> Duration {
+        self.max_age
+    }
+
+    /// The connection used last: it is the one least likely to be closed, and lets the others grow old. It takes
+    /// the leave along.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        cx: &mut Context<'_>,
+        now: Instant,
+        leave: &mut Leave,
+    ) -> Option<Connection> {
         let mut idle = self.idle.lock();
         while let Some(mut connection) = idle.connections.pop_back() {
+            self.cells.idle.down();
             if self.is_too_old(&connection, now) {
                 // All others are older still.
-                idle.connections.clear();
+                self.drop_all(&mut idle);
                 return None;
             }
             if connection.wire.is_quiet(cx) {
+                connection.stay = Some(Stay::begin(self, leave.take()));
                 return Some(connection);
             }
         }
         None
+    }
+
+    fn drop_all(&self, idle: &mut Idle) {
+        for _ in idle.connections.drain(..) {
+            self.cells.idle.down();
+        }
     }
 
     fn is_too_old(&self, connection: &Connection, now: Instant) -> bool {
@@ -75,28 +141,45 @@ impl Pool {
         connection.idle_since = Instant::now();
         connection.used = true;
         let mut idle = self.idle.lock();
-        if idle.connections.len() >= self.max_idle {
+        if idle.connections.len() >= self.max_idle
+            || !self.place.dialer.names.lead_to(connection.address)
+        {
             return;
         }
         idle.connections.push_back(connection);
+        self.cells.idle.up();
         if !idle.swept {
             idle.swept = true;
             tokio::spawn(sweep(Arc::downgrade(self)));
         }
     }
 
-    /// Closes what is too old or was closed by the upstream; false if nothing is left.
+    /// Closes what is too old, was closed by the upstream, or leads elsewhere by now; false if nothing is left.
     fn sweep(&self) -> bool {
         let now = Instant::now();
         // Nobody waits for an idle connection, so nobody is to be woken.
         let cx = &mut Context::from_waker(Waker::noop());
         let mut idle = self.idle.lock();
         let fit = |connection: &mut Connection| {
-            !self.is_too_old(connection, now) && connection.wire.is_quiet(cx)
+            let fit = !self.is_too_old(connection, now)
+                && self.place.dialer.names.lead_to(connection.address)
+                && connection.wire.is_quiet(cx);
+            if !fit {
+                self.cells.idle.down();
+            }
+            fit
         };
         idle.connections.retain_mut(fit);
         idle.swept = !idle.connections.is_empty();
         idle.swept
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        for _ in 0..self.idle.get_mut().connections.len() {
+            self.cells.idle.down();
+        }
     }
 }
 
@@ -110,14 +193,15 @@ async fn sweep(pool: Weak<Pool>) {
 }
 
 impl Connection {
-    /// A new one that will go to `home` once its answer has been read.
-    pub(super) fn new(wire: Wire, home: &Arc<Pool>) -> Self {
+    /// A new one that will go home once its answer has been read.
+    pub(super) fn new(wire: Wire, address: SocketAddr, stay: Stay) -> Self {
         Self {
             wire,
             timer: LazyTimer::default(),
             used: false,
+            address,
             idle_since: Instant::now(),
-            home: Arc::clone(home),
+            stay: Some(stay),
         }
     }
 
@@ -125,8 +209,14 @@ impl Connection {
     pub(super) fn go_home(mut self) {
         if self.wire.is_drained() {
             self.wire.shrink();
-            let home = Arc::clone(&self.home);
-            home.put(self);
+            if let Some(stay) = self.stay.take() {
+                stay.home.put(self);
+            }
         }
+    }
+
+    /// The connection after a switch of protocols, and the request that it still is.
+    pub(super) fn into_upgraded(self) -> (crate::upgraded::Upgraded, Option<Stay>) {
+        (self.wire.into_upgraded(), self.stay)
     }
 }

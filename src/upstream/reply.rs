@@ -2,12 +2,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::exchange::Waits;
 use super::pool::Connection;
 use super::wire::{Decoded, Decoder, Upload, UploadError, WireError};
 use crate::body::{Body, BodyError};
@@ -22,8 +22,8 @@ pub(super) struct Source {
     pub(super) keeps: bool,
     /// The request, if it was answered before all of it was sent.
     pub(super) upload: Option<Box<Upload>>,
-    /// Longest wait for a piece.
-    pub(super) idle: Duration,
+    /// Longest wait for a piece, and for all of them.
+    pub(super) waits: Waits,
 }
 
 /// The body of an answer, whose connection goes home once the body has ended.
@@ -99,7 +99,12 @@ struct Reply {
 /// The upstream sent nothing for as long as the route's `timeouts.idle`.
 #[derive(Debug, thiserror::Error)]
 #[error("the upstream stalled within its answer")]
-struct Stalled;
+pub(super) struct Stalled;
+
+/// The route's `timeouts.total` was over.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer takes longer than the total timeout")]
+pub(super) struct CutShort;
 
 impl Reply {
     fn poll_decoded(&mut self, cx: &mut Context<'_>) -> Poll<Result<Decoded, BodyError>> {
@@ -115,10 +120,14 @@ impl Reply {
             self.stalls_at = None;
             return Poll::Ready(decoded.map_err(BodyError::from));
         }
-        let idle = source.idle;
+        let (idle, end) = (source.waits.idle, source.waits.end);
         let stalls_at = *self.stalls_at.get_or_insert_with(|| deadline::after(idle));
-        ready!(source.connection.timer.poll(cx, stalls_at));
-        Poll::Ready(Err(Stalled.into()))
+        let deadline = source.waits.by(stalls_at);
+        ready!(source.connection.timer.poll(cx, deadline));
+        Poll::Ready(Err(match end {
+            Some(end) if end <= deadline => CutShort.into(),
+            Some(_) | None => Stalled.into(),
+        }))
     }
 }
 

@@ -1,9 +1,12 @@
 //! Real sockets on both sides: upstreams that speak raw bytes, and clients that come through a real HTTP server.
 
+mod h2;
 mod reuse;
+mod sharing;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -101,7 +104,8 @@ fn upstream(addresses: &[SocketAddr], rest: &str) -> Upstream {
 }
 
 fn build(text: &str) -> Result<Upstream, Vec<Fault>> {
-    Upstream::build(&toml::from_str(text).unwrap())
+    let made = service::Made::of(&toml::from_str(text).unwrap());
+    Upstream::build(Services::default().get("app", made)?, Arc::default())
 }
 
 fn request(method: Method, body: Body) -> Request<Body> {
@@ -123,6 +127,7 @@ fn timeouts(millis: u64) -> Timeouts {
         connect: wait,
         response: wait,
         idle: wait,
+        total: None,
     }
 }
 
@@ -143,6 +148,7 @@ fn parcel(request: Request<Body>, upgrade: Option<ClientUpgrade>, timeouts: Time
         body,
         upgrade,
         timeouts,
+        sender: None,
     }
 }
 
@@ -240,7 +246,12 @@ async fn pass(
         Err(UpstreamError::BodyTooLarge) => refuse(413),
         Err(UpstreamError::ClientBody) => refuse(400),
         Err(UpstreamError::ClientSlow) => refuse(408),
-        Err(UpstreamError::ResponseTimeout | UpstreamError::ConnectTimeout) => refuse(504),
+        Err(UpstreamError::Busy) => refuse(503),
+        Err(
+            UpstreamError::ResponseTimeout
+            | UpstreamError::ConnectTimeout
+            | UpstreamError::TotalTimeout,
+        ) => refuse(504),
         Err(UpstreamError::Broken(_) | UpstreamError::Connect(_) | UpstreamError::WrongUpgrade) => {
             refuse(502)
         }
@@ -404,24 +415,6 @@ async fn an_upstream_that_stalls_within_its_answer_is_given_up() {
         .unwrap();
 
     assert!(read(answer.into_body()).await.is_err());
-}
-
-#[tokio::test]
-async fn endpoints_take_turns_and_one_that_refuses_is_passed_over() {
-    let (one, seen_one) = scripted(&[OK]).await;
-    let (two, seen_two) = scripted(&[OK]).await;
-    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let closed = refusing.local_addr().unwrap();
-    drop(refusing);
-    let upstream = upstream(&[one, closed, two], "");
-
-    for _ in 0..6 {
-        let answer = send(&upstream, get()).await.unwrap();
-        read(answer.into_body()).await.unwrap();
-    }
-
-    assert_eq!(seen_one.requests().len(), 2);
-    assert_eq!(seen_two.requests().len(), 4);
 }
 
 #[tokio::test]

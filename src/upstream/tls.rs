@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::connect::Offer;
 use crate::config::UpstreamTls;
 use crate::config::fault::Fault;
 use crate::socket::Socket;
@@ -21,7 +22,7 @@ pub(super) type Stream = TlsStream<Socket>;
 /// What an upstream's certificates are checked against; shared by its endpoints.
 #[derive(Clone)]
 pub(super) struct Trust {
-    connector: TlsConnector,
+    client: Arc<ClientConfig>,
 }
 
 /// TLS to one endpoint.
@@ -31,6 +32,10 @@ pub(super) struct Tls {
     name: ServerName<'static>,
 }
 
+/// What is offered to an endpoint that only speaks HTTP/1.1, only HTTP/2, or either (RFC 7301 section 6).
+const H1: &[u8] = b"http/1.1";
+const H2: &[u8] = b"h2";
+
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Tls").field(&self.name).finish()
@@ -38,14 +43,18 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Trust {
-    /// Reads the authorities: the configured ones, or the system's.
+    /// Reads the authorities, the configured ones or the system's, and the certificate to show, if there is one.
     pub(super) fn load(config: &UpstreamTls) -> Result<Self, Fault> {
         let roots = match &config.ca {
             Some(path) => configured_roots(path.get_ref())
                 .map_err(|message| Fault::error(path.span(), message))?,
             None => system_roots()?,
         };
-        Ok(Self::new(builder(roots).with_no_client_auth()))
+        let (Some(cert), Some(key)) = (&config.cert, &config.key) else {
+            return Ok(Self::new(builder(roots).with_no_client_auth()));
+        };
+        Self::showing(builder(roots), cert.get_ref(), key.get_ref())
+            .map_err(|message| Fault::error(cert.span(), message))
     }
 
     /// Trusts the authorities in `ca`, or the system's, and shows a certificate (file, file of its key) if asked for one.
@@ -64,6 +73,14 @@ impl Trust {
         let Some((certificate, key)) = identity else {
             return Ok(Self::new(builder.with_no_client_auth()));
         };
+        Self::showing(builder, certificate, key)
+    }
+
+    fn showing(
+        builder: ConfigBuilder<ClientConfig, WantsClientCert>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self, String> {
         let unusable = |path: &Path, error: &dyn std::fmt::Display| {
             format!("`{}` cannot be used: {error}", path.display())
         };
@@ -78,23 +95,44 @@ impl Trust {
     }
 
     fn new(mut client: ClientConfig) -> Self {
-        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        client.alpn_protocols = vec![H1.to_vec()];
         Self {
-            connector: TlsConnector::from(Arc::new(client)),
+            client: Arc::new(client),
         }
     }
 
     /// For an endpoint whose certificate must be for `name`; `None` if that is neither a DNS name nor an IP address.
     pub(super) fn towards(&self, name: &str) -> Option<Tls> {
         Some(Tls {
-            connector: self.connector.clone(),
+            connector: TlsConnector::from(Arc::clone(&self.client)),
             name: ServerName::try_from(name.to_owned()).ok()?,
         })
     }
 }
 
 impl Tls {
-    /// Does the handshake.
+    /// Does the handshake with an offer of protocols.
+    ///
+    /// # Errors
+    /// As [`Tls::connect`], and if the endpoint does not speak the one protocol that is offered.
+    pub(super) async fn offer(&self, stream: Socket, offer: Offer) -> io::Result<Stream> {
+        let protocols: &[&[u8]] = match offer {
+            Offer::H1 => return self.connect(stream).await,
+            Offer::H2 => &[H2],
+            Offer::Either => &[H2, H1],
+        };
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let connecting = self.connector.with_alpn(protocols);
+        let stream = connecting.connect(self.name.clone(), stream).await?;
+        // A server that knows nothing of ALPN speaks HTTP/1.1.
+        if offer == Offer::H2 && stream.get_ref().1.alpn_protocol() != Some(H2) {
+            let error = "the endpoint does not speak HTTP/2";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, error));
+        }
+        Ok(stream)
+    }
+
+    /// Does the handshake, offering HTTP/1.1.
     ///
     /// # Errors
     /// If it breaks off, or if the certificate is not one to trust.

@@ -11,6 +11,7 @@ use http::{HeaderMap, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::pool::Stay;
 use crate::deadline::{self, LazyTimer};
 use crate::headers::ClientUpgrade;
 use crate::upgraded::{Duplex, OnUpgrade, Upgraded};
@@ -18,7 +19,11 @@ use crate::upgraded::{Duplex, OnUpgrade, Upgraded};
 /// Joins the two sides once both have switched; ends when both have ended, or after `idle` without a byte. It outlives the
 /// upstream, which a new configuration may replace, and holds the slot of its client until its end. It is cut when its
 /// session ends, if it may not outlive it.
-pub(super) fn open(upgrade: ClientUpgrade, upstream: Upgraded, idle: Duration) {
+pub(super) fn open(
+    upgrade: ClientUpgrade,
+    (upstream, stay): (Upgraded, Option<Stay>),
+    idle: Duration,
+) {
     let ClientUpgrade {
         client,
         slot,
@@ -40,7 +45,7 @@ pub(super) fn open(upgrade: ClientUpgrade, upstream: Upgraded, idle: Duration) {
             }
             () = cut => tracing::debug!("an upgraded connection was cut: its session has ended"),
         }
-        drop(slot);
+        drop((slot, stay));
     });
 }
 

@@ -45,6 +45,8 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         "redis-ca.pem",
         "limits-ca.pem",
         "billing-ca.pem",
+        "billing-client.pem",
+        "billing-client-key.pem",
         "issuer-ca.pem",
     ] {
         std::fs::write(folder.path().join(file), "").unwrap();

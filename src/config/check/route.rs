@@ -198,7 +198,8 @@ impl One<'_> {
             ("response", timeouts.response),
             ("idle", timeouts.idle),
         ];
-        for (name, value) in all {
+        let total = timeouts.total.map(|total| ("total", total));
+        for (name, value) in all.into_iter().chain(total) {
             if value.get().is_zero() {
                 faults.push(zero(
                     self.place(&format!("timeouts.{name}")),

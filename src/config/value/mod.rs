@@ -4,6 +4,7 @@ mod admin;
 mod http;
 mod net;
 mod store;
+mod upstream;
 mod web;
 
 use std::fmt;
@@ -20,6 +21,7 @@ pub use self::http::{
 };
 pub use self::net::{Network, Origin};
 pub use self::store::{FieldPath, KeyTemplate, RealmName, RedisUrl, Secret, TokenPrefix};
+pub use self::upstream::{Status, Target, Weight};
 pub use self::web::{CookieDomain, CookieName, Jwks, UserTemplate, WebOrigin};
 
 /// Gives a string-shaped type its JSON schema: a string with a pattern and a line of manual.

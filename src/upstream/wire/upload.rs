@@ -1,11 +1,12 @@
 //! A request on its way to the upstream: the head and the first piece of the body in one write, then piece by piece.
 
 use std::io::{self, IoSlice, Write as _};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Body as _, Frame};
 use tokio::io::AsyncWrite;
 
@@ -20,6 +21,8 @@ pub(in crate::upstream) struct Upload {
     framing: Framing,
     /// The head; later the line before a chunk.
     front: Vec<u8>,
+    /// Where in the head the value of `Host` is.
+    host: Range<usize>,
     /// How much of `front` has been sent.
     sent: usize,
     /// The piece of the body behind `front`.
@@ -58,6 +61,7 @@ impl Upload {
         Self {
             method: head.method().clone(),
             framing: head.framing(),
+            host: head.host(),
             front: head.into_bytes(),
             sent: 0,
             piece: Bytes::new(),
@@ -85,10 +89,33 @@ impl Upload {
         self.touched
     }
 
-    /// Whether it does not matter if it is carried out twice: it is safe (RFC 9110 section 9.2.1) and has no body.
+    /// Whether it does not matter if it is carried out twice: it is idempotent (RFC 9110 section 9.2.2) and has no body.
     pub(in crate::upstream) fn is_repeatable(&self) -> bool {
-        let safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&self.method);
-        safe && self.framing == Framing::None
+        self.method.is_idempotent() && self.framing == Framing::None
+    }
+
+    /// The head, while nothing has been sent and nothing of the body been asked for.
+    pub(in crate::upstream) fn fresh_head(&self) -> Option<&[u8]> {
+        let fresh = !self.touched && self.stage == Stage::Head;
+        fresh.then_some(&self.front)
+    }
+
+    /// Takes the body out, for another protocol.
+    pub(in crate::upstream) fn take_body(&mut self) -> Body {
+        std::mem::take(&mut self.body)
+    }
+
+    /// Puts it back.
+    pub(in crate::upstream) fn put_body(&mut self, body: Body) {
+        self.body = body;
+    }
+
+    /// Puts another host in the place of the one in the head, of which nothing has been sent.
+    pub(in crate::upstream) fn set_host(&mut self, host: &HeaderValue) {
+        let end = self.host.start + host.len();
+        self.front
+            .splice(self.host.clone(), host.as_bytes().iter().copied());
+        self.host.end = end;
     }
 
     /// Makes it new, after a connection that it could not be sent over.
