@@ -44,6 +44,10 @@ pub(super) struct Errand {
 
 /// The head of an answer.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one, and a box would be one more allocation for each request"
+)]
 pub(super) enum Answered {
     H1(Connection, Answer),
     /// Its body streams by itself.
@@ -83,7 +87,7 @@ impl Endpoint {
             protocol: match config.protocol {
                 // Without TLS nobody can ask what an endpoint prefers.
                 Protocol::Auto if !origin.tls => Protocol::H1,
-                protocol => protocol,
+                protocol @ (Protocol::H1 | Protocol::H2 | Protocol::Auto) => protocol,
             },
             cells: Arc::clone(cells),
         })

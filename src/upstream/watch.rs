@@ -112,7 +112,7 @@ async fn ask(watched: Watched, check: Check) {
             match found {
                 Ok(()) => tracing::info!(upstream, %endpoint, "an endpoint is well again"),
                 Err(why) => {
-                    tracing::warn!(upstream, %endpoint, why, "an endpoint is not well and gets no requests")
+                    tracing::warn!(upstream, %endpoint, why, "an endpoint is not well and gets no requests");
                 }
             }
         }

@@ -85,6 +85,7 @@ pub(crate) struct Setup {
     sessions: Vec<(String, Session)>,
     secrets: Vec<String>,
     env: Vec<(&'static str, String)>,
+    before: Vec<String>,
 }
 
 /// Begins one.
@@ -101,6 +102,7 @@ pub(crate) fn gateway() -> Setup {
         sessions: Vec::new(),
         secrets: Vec::new(),
         env: Vec::new(),
+        before: Vec::new(),
     }
 }
 
@@ -163,6 +165,12 @@ impl Setup {
     /// One of its environment variables.
     pub(crate) fn env(mut self, name: &'static str, value: &str) -> Self {
         self.env.push((name, value.to_owned()));
+        self
+    }
+
+    /// A command that starts the program, whose command line comes behind.
+    pub(crate) fn through(mut self, command: &[&str]) -> Self {
+        self.before = command.iter().map(|part| (*part).to_owned()).collect();
         self
     }
 
@@ -253,8 +261,10 @@ impl Setup {
     pub(crate) async fn start(self) -> Gateway {
         let path = self.write();
         self.keep_sessions(&path).await;
-        let mut process = Command::new(PROGRAM)
-            .args(["run", "--config"])
+        let mut command = self.before.clone();
+        command.extend([PROGRAM, "run", "--config"].map(str::to_owned));
+        let mut process = Command::new(&command[0])
+            .args(&command[1..])
             .arg(&path)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())

@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) body: Vec<u8>,
     /// Trailers in order.
     pub(crate) trailers: Vec<(String, String)>,
+    /// The certificate that was shown with it (DER).
+    pub(crate) certificate: Option<Vec<u8>>,
 }
 
 impl Seen {
@@ -164,6 +166,12 @@ impl Upstream {
         Self::start(Box::new(|_| Answer::Echo), Some(acceptor))
     }
 
+    /// One that echoes everything over TLS, for clients that show a certificate of this authority.
+    pub(crate) fn asking_tls(authority: &Authority, leaf: &Leaf) -> Self {
+        let acceptor = TlsAcceptor::from(authority.asking_server(leaf));
+        Self::start(Box::new(|_| Answer::Echo), Some(acceptor))
+    }
+
     fn start(script: Box<Script>, tls: Option<TlsAcceptor>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -246,10 +254,15 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn serve(stream: TcpStream, number: usize, state: Arc<State>) {
     stream.set_nodelay(true).ok();
+    let mut certificate = None;
     let io: Box<dyn Io> = match &state.tls {
         None => Box::new(stream),
         Some(acceptor) => match acceptor.accept(stream).await {
-            Ok(stream) => Box::new(stream),
+            Ok(stream) => {
+                let shown = stream.get_ref().1.peer_certificates();
+                certificate = shown.map(|chain| chain[0].to_vec());
+                Box::new(stream)
+            }
             Err(_) => return,
         },
     };
@@ -261,6 +274,7 @@ async fn serve(stream: TcpStream, number: usize, state: Arc<State>) {
         let mut seen = Seen {
             connection: number,
             head: String::from_utf8_lossy(&head).trim_end().to_owned(),
+            certificate: certificate.clone(),
             ..Seen::default()
         };
         let answer = (state.script)(&seen);
