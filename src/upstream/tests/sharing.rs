@@ -109,7 +109,7 @@ async fn retries_are_as_many_as_the_configuration_and_the_budget_allow() {
         ("", 8),
         ("retries = 0", 4),
         ("retry_budget = { percent = 0, min_per_second = 0 }", 4),
-        ("retry_budget = { percent = 50, min_per_second = 0 }", 6),
+        ("retry_budget = { percent = 25, min_per_second = 0 }", 6),
     ] {
         let (works, _) = scripted(&[OK]).await;
         let rest = format!("{TURNS}\nejection = {{ after = 0 }}\n{rest}");
