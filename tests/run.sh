@@ -7,7 +7,7 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
+Installs what the tests need (redis-server, curl, haproxy, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
 dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes
 about 10 minutes the first time on two cores, most of it compiling.
 
@@ -35,6 +35,7 @@ install_missing() {
     local missing=()
     have redis-server || missing+=(redis)
     have curl || missing+=(curl)
+    have haproxy || missing+=(haproxy)
     have cc || missing+=(cc)
     browser || missing+=(browser)
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python)

@@ -90,10 +90,7 @@ impl Admin {
             max_connections: settings.max_connections,
             ..Limits::default()
         };
-        let listener = Listener {
-            address: settings.listen,
-            tls: settings.tls.clone(),
-        };
+        let listener = Listener::direct(settings.listen, settings.tls.clone());
         Server::bind_one("admin", &listener, limits, drain_timeout)
     }
 

@@ -92,10 +92,7 @@ fn bind_monitor(config: &Config) -> anyhow::Result<Option<Server>> {
     let Some(address) = &config.metrics.listen else {
         return Ok(None);
     };
-    let listener = Listener {
-        address: *address.get_ref(),
-        tls: None,
-    };
+    let listener = Listener::direct(*address.get_ref(), None);
     let limits = Limits {
         max_connections: MONITOR_CONNECTIONS,
         header_timeout: config.limits.header_timeout,

@@ -45,6 +45,34 @@ pub struct Listener {
     pub address: SocketAddr,
     /// TLS. Without it the listener speaks plain HTTP/1.1.
     pub tls: Option<ListenerTls>,
+    /// Whether a proxy in front says first, by the PROXY protocol (version 1 or 2), whose connection it passes on. Only those
+    /// in `forwarded.trusted_proxies` may.
+    #[serde(default)]
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl Listener {
+    /// One that clients connect to themselves.
+    pub fn direct(address: SocketAddr, tls: Option<ListenerTls>) -> Self {
+        Self {
+            address,
+            tls,
+            proxy_protocol: ProxyProtocol::Off,
+        }
+    }
+}
+
+/// Whether connections begin with a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// Never.
+    #[default]
+    Off,
+    /// Those of trusted proxies may.
+    Optional,
+    /// All do; others are closed.
+    Required,
 }
 
 /// TLS of one listener.

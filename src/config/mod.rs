@@ -44,7 +44,8 @@ pub use self::fixed::Fixed;
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
-    Alpn, Certificate, ClientAuth, Listener, ListenerTls, Log, LogFormat, Server, TlsVersion,
+    Alpn, Certificate, ClientAuth, Listener, ListenerTls, Log, LogFormat, ProxyProtocol, Server,
+    TlsVersion,
 };
 pub use self::login::{Csrf, Login, LoginAnswer, LoginCookie, LoginHeaders, LogoutSign, SameSite};
 pub use self::metrics::Metrics;

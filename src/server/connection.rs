@@ -15,10 +15,11 @@ use tokio::time::error::Elapsed;
 
 use super::drain::Watch;
 use super::http2::{self, Streams};
+use super::introduction::{self, Ends, Unintroduced};
 use super::span::Span;
 use super::tls::{Accepted, Encrypted, Tls};
 use super::{Handler, Terms, http1};
-use crate::config::Network;
+use crate::config::{Network, ProxyProtocol};
 use crate::crowd::{Crowd, Guest};
 use crate::head::HeadLimits;
 use crate::limit;
@@ -101,11 +102,18 @@ impl Speech {
     }
 }
 
+impl Speech {
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted.iter().any(|proxy| proxy.contains(address))
+    }
+}
+
 /// A connection that was accepted.
 pub(super) struct Arrival {
     pub(super) stream: TcpStream,
     pub(super) address: SocketAddr,
     pub(super) tls: Option<Tls>,
+    pub(super) proxy: ProxyProtocol,
     pub(super) slot: Slot,
     pub(super) watch: Watch,
 }
@@ -151,43 +159,85 @@ impl Rooms {
 /// Serves one client until it or the worker has had enough.
 pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hall: Arc<Hall<H>>) {
     let Arrival {
-        stream,
+        mut stream,
         address,
         tls,
+        proxy,
         slot,
         watch,
     } = arrival;
     let Ok(local) = stream.local_addr() else {
         return;
     };
-    let Ok(stream) = Socket::new(stream) else {
-        return;
+    let mut ends = Ends {
+        client: address,
+        local,
     };
-    let client = address.ip().to_canonical();
-    let slot = match speech.trusted.iter().any(|proxy| proxy.contains(client)) {
+    if proxy != ProxyProtocol::Off {
+        let introduced = Box::pin(introduce(&mut stream, proxy, ends, &speech)).await;
+        ends = match introduced {
+            Ok(ends) => ends,
+            Err(reason) => {
+                hall.rooms.cells.clients.failed_handshakes.one(reason);
+                tracing::debug!(%address, reason, "a connection was not introduced");
+                return;
+            }
+        };
+    }
+    let client = ends.client.ip().to_canonical();
+    let slot = match speech.trusts(client) {
         true => slot,
         false => match hall.rooms.enter(client, speech.per_client) {
             Some(guest) => slot.of(guest),
             None => return,
         },
     };
+    let Ok(stream) = Socket::new(stream) else {
+        return;
+    };
     let Some(tls) = tls else {
-        let peer = Peer::new(address, local, None).holding(slot);
+        let peer = Peer::new(ends.client, ends.local, None).holding(slot);
         let line = http1::line(stream);
         return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     };
     // What is boxed here is large and short-lived, or rare: the others do not keep room for it.
     let shaking = tokio::time::timeout(speech.handshake_timeout, tls.accept(stream));
-    let Some((line, peer, h2)) = Box::pin(shake(shaking, &hall, address)).await else {
+    let Some((line, peer, h2)) = Box::pin(shake(shaking, &hall, ends.client)).await else {
         return;
     };
-    let peer = Peer::new(address, local, Some(peer)).holding(slot);
+    let peer = Peer::new(ends.client, ends.local, Some(peer)).holding(slot);
     if !h2 {
         return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     }
     if let Some(line) = Arc::into_inner(line) {
         let io = line.into_inner().into_io();
         Box::pin(http2::serve(io, &speech.http2, (hall, peer), watch)).await;
+    }
+}
+
+/// Hears from a proxy whose connection it passes on.
+async fn introduce(
+    stream: &mut TcpStream,
+    proxy: ProxyProtocol,
+    ends: Ends,
+    speech: &Speech,
+) -> Result<Ends, &'static str> {
+    let must = proxy == ProxyProtocol::Required;
+    if !speech.trusts(ends.client.ip()) {
+        // What it sends is read as everybody's, so a header of its own is no request.
+        return if must {
+            Err("proxy_untrusted")
+        } else {
+            Ok(ends)
+        };
+    }
+    let reading = introduction::read(stream, must, ends);
+    match tokio::time::timeout(speech.handshake_timeout, reading).await {
+        Ok(Ok(ends)) => Ok(ends),
+        Ok(Err(Unintroduced::Missing)) => Err("proxy_missing"),
+        Ok(Err(Unintroduced::Malformed)) => Err("proxy_malformed"),
+        Ok(Err(Unintroduced::Io(_))) => Err("proxy_broken"),
+        Err(_) => Err("proxy_timeout"),
     }
 }
 

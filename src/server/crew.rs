@@ -234,6 +234,7 @@ fn share(listeners: Vec<Planned>, terms: &Terms, workers: usize) -> Vec<Doors> {
                 id: planned.open.id,
                 sockets: Vec::new(),
                 tls: planned.open.tls.clone(),
+                proxy: planned.open.proxy,
                 evict: planned.evict,
             });
         }

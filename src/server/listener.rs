@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::Tls;
 use super::{ServeError, heritage};
-use crate::config::Listener;
+use crate::config::{Listener, ProxyProtocol};
 
 /// A listener that is open.
 #[derive(Debug, Clone)]
@@ -20,6 +20,7 @@ pub(super) struct Open {
     /// Where clients can connect.
     pub(super) address: SocketAddr,
     pub(super) tls: Option<Tls>,
+    pub(super) proxy: ProxyProtocol,
     /// For the next process; the workers have their own.
     _kept: Arc<Vec<TcpListener>>,
 }
@@ -55,7 +56,7 @@ pub(super) fn plan<'a>(
         let former = known.as_ref().and_then(|open| open.tls.as_ref());
         let tls = listener.tls.as_ref();
         match tls.map(|tls| Tls::load_after(tls, former)).transpose() {
-            Ok(tls) => planned.push((listener.address, known, tls)),
+            Ok(tls) => planned.push((listener, known, tls)),
             Err(found) => faults.extend(found),
         }
     }
@@ -63,14 +64,16 @@ pub(super) fn plan<'a>(
         return Err(ServeError::Tls(faults));
     }
     let mut plans = Vec::with_capacity(planned.len());
-    for (configured, known, tls) in planned {
-        plans.push(match known {
+    for (listener, known, tls) in planned {
+        let mut plan = match known {
             Some(open) => open.under(tls),
             None => {
                 next += 1;
-                Planned::anew(next - 1, configured, tls, workers)?
+                Planned::anew(next - 1, listener.address, tls, workers)?
             }
-        });
+        };
+        plan.open.proxy = listener.proxy_protocol;
+        plans.push(plan);
     }
     Ok(plans)
 }
@@ -111,6 +114,7 @@ impl Planned {
             configured,
             address: local.map_err(error)?,
             tls,
+            proxy: ProxyProtocol::Off,
             _kept: heritage::keep(&sockets).map_err(error)?,
         };
         Ok(Self {

@@ -9,6 +9,7 @@ mod drain;
 mod heritage;
 mod http1;
 mod http2;
+mod introduction;
 mod listener;
 mod span;
 mod tls;

@@ -15,6 +15,7 @@ use super::Handler;
 use super::connection::{self, Arrival, Hall, Speech};
 use super::drain::Drain;
 use super::tls::Tls;
+use crate::config::ProxyProtocol;
 use crate::crowd::Room;
 use crate::slot::Slots;
 
@@ -51,6 +52,7 @@ pub(super) struct DoorPlan {
     /// Further sockets for it.
     pub(super) sockets: Vec<net::TcpListener>,
     pub(super) tls: Option<Tls>,
+    pub(super) proxy: ProxyProtocol,
     /// Whether those who came in before must leave, because they would not be let in like that any more.
     pub(super) evict: bool,
 }
@@ -60,7 +62,14 @@ pub(super) struct DoorPlan {
 struct Door {
     id: usize,
     socket: TcpListener,
+    terms: DoorTerms,
+}
+
+/// How clients come in by a listener.
+#[derive(Debug, Clone)]
+struct DoorTerms {
     tls: Option<Tls>,
+    proxy: ProxyProtocol,
     drain: Arc<Drain>,
 }
 
@@ -152,13 +161,13 @@ impl<H: Handler> Porter<H> {
 
     fn admit(&self, (index, stream, address): Came, room: Room) {
         if let Some(door) = self.doors.get(index) {
-            self.admit_by((door.tls.clone(), &door.drain), (stream, address), room);
+            self.admit_by(door.terms.clone(), (stream, address), room);
         }
     }
 
     fn admit_by(
         &self,
-        (tls, drain): (Option<Tls>, &Arc<Drain>),
+        DoorTerms { tls, proxy, drain }: DoorTerms,
         (stream, address): (TcpStream, SocketAddr),
         room: Room,
     ) {
@@ -167,6 +176,7 @@ impl<H: Handler> Porter<H> {
             stream,
             address,
             tls,
+            proxy,
             slot: self.slots.take(room),
             watch: drain.watch(),
         };
@@ -183,7 +193,7 @@ impl<H: Handler> Porter<H> {
             let (kept, others): (Vec<_>, Vec<_>) =
                 before.into_iter().partition(|door| door.id == plan.id);
             before = others;
-            let known = kept.first().map(|door| Arc::clone(&door.drain));
+            let known = kept.first().map(|door| Arc::clone(&door.terms.drain));
             if plan.evict {
                 known.iter().for_each(|drain| self.retire(drain));
             }
@@ -194,13 +204,16 @@ impl<H: Handler> Porter<H> {
                 self.doors.push(Door {
                     id: plan.id,
                     socket: socket?,
-                    tls: plan.tls.clone(),
-                    drain: Arc::clone(&drain),
+                    terms: DoorTerms {
+                        tls: plan.tls.clone(),
+                        proxy: plan.proxy,
+                        drain: Arc::clone(&drain),
+                    },
                 });
             }
         }
         for door in before {
-            let drain = Arc::clone(&door.drain);
+            let drain = Arc::clone(&door.terms.drain);
             self.close(door);
             self.retire(&drain);
         }
@@ -218,7 +231,7 @@ impl<H: Handler> Porter<H> {
                 .and_then(|()| TcpStream::from_std(stream));
             if let Ok(stream) = admitted {
                 let room = self.hall.rooms.crowd.room();
-                self.admit_by((door.tls.clone(), &door.drain), (stream, address), room);
+                self.admit_by(door.terms.clone(), (stream, address), room);
             }
         }
     }
@@ -243,8 +256,8 @@ impl<H: Handler> Porter<H> {
         );
         let mut drains = std::mem::take(&mut self.former);
         for door in std::mem::take(&mut self.doors) {
-            drains.push(Arc::clone(&door.drain));
-            door.drain.close();
+            drains.push(Arc::clone(&door.terms.drain));
+            door.terms.drain.close();
             self.close(door);
         }
         let empty = || poll_fn(|cx| self.slots.poll_taken(cx, 0));

@@ -186,6 +186,15 @@ fn bounds() {
         ),
         (
             "",
+            "[limits]\nmax_connections_per_client = 0\nmax_in_flight = 0\nbody_timeout = \"0s\"",
+            &[
+                "error 12:30 `max_connections_per_client` is zero",
+                "error 13:17 `max_in_flight` is zero",
+                "error 14:16 `body_timeout` is zero",
+            ],
+        ),
+        (
+            "",
             "[limits]\nmax_connections = 0",
             &["error 12:19 `max_connections` is zero"],
         ),

@@ -243,7 +243,16 @@ pub(crate) async fn shake_hands(
     name: &str,
     config: Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let stream = TcpStream::connect(gateway.secure()).await?;
+    shake_hands_at(gateway.secure(), name, config).await
+}
+
+/// TLS with whoever is there.
+pub(crate) async fn shake_hands_at(
+    address: std::net::SocketAddr,
+    name: &str,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let handshake = TlsConnector::from(config).connect(name, stream);

@@ -113,6 +113,16 @@ impl Setup {
         self
     }
 
+    /// One more listener in the clear, or if there is one with TLS already, that one, with these further settings.
+    pub(crate) fn listening(mut self, settings: &str) -> Self {
+        let address = "address = \"127.0.0.1:0\"\n";
+        match self.listeners.rfind("[listeners.tls]\n") {
+            Some(place) => self.listeners.insert_str(place, settings),
+            None => self.listeners += &format!("[[listeners]]\n{address}{settings}"),
+        }
+        self
+    }
+
     /// One more listener, with a certificate for these names.
     pub(crate) fn tls(self, names: &[&str]) -> Self {
         let leaf = self.authority.sign(names);

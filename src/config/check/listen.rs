@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::readable;
 use crate::config::fault::Fault;
-use crate::config::{ClientAuth, Config, ListenerTls};
+use crate::config::{ClientAuth, Config, ListenerTls, ProxyProtocol};
 
 pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     if config.listeners.is_empty() {
@@ -29,6 +29,18 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
                         config.places.value(&format!("listeners[{first}].address")),
                         "the other one",
                     ),
+            );
+        }
+        if listener.proxy_protocol != ProxyProtocol::Off
+            && config.forwarded.trusted_proxies.is_empty()
+        {
+            let span = config.places.value(&format!("{at}.proxy_protocol"));
+            faults.push(
+                Fault::error(
+                    span,
+                    "nobody may send a PROXY header: `forwarded.trusted_proxies` is empty",
+                )
+                .help("name the networks of the proxies in front, or remove `proxy_protocol`"),
             );
         }
         match &listener.tls {
