@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use support::{Call, Connection, Gateway, Raw, Setup, Upstream, gateway, upstream};
 use tokio::net::TcpSocket;
+use tokio_rustls::rustls::ALL_VERSIONS;
 
 const GET: &str = "GET /public/x HTTP/1.1\r\nhost: a.test\r\nx-forwarded-for: 6.6.6.6\r\n\r\n";
 const LINE: &str = "PROXY TCP4 203.0.113.7 192.0.2.1 4711 8443\r\n";
@@ -301,9 +302,7 @@ async fn haproxy_introduces_its_clients_over_plain_connections_and_tls() {
         let port = proxy.plain.port().to_string();
         assert_eq!(seen(&upstream), introduced("127.0.0.2", &port), "{how}");
 
-        let config = gateway
-            .authority()
-            .client(&["h2"], None, tokio_rustls::rustls::ALL_VERSIONS);
+        let config = gateway.authority().client(&["h2"], None, ALL_VERSIONS);
         let stream = support::client::shake_hands_at(proxy.secure, "a.test", config).await;
         let mut connection = Connection::h2_over(stream.unwrap()).await;
         let reply = connection.send(Call::get("/public/x")).await;

@@ -74,10 +74,10 @@ pub(super) async fn read(
         let there = stream.peek(&mut ahead).await?;
         let before = header.len();
         header.extend_from_slice(ahead.get(..there).unwrap_or_default());
-        let begun = match start(&header) {
-            Start::Unknown if there == 0 => Start::Other,
-            Start::Part if there == 0 => Start::Broken,
-            begun => begun,
+        let begun = match (start(&header), there) {
+            (Start::Unknown, 0) => Start::Other,
+            (Start::Part, 0) => Start::Broken,
+            (begun, _) => begun,
         };
         let used = match begun {
             Start::Broken => return Err(Unintroduced::Malformed),
