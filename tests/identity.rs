@@ -231,8 +231,8 @@ async fn hostile_values_are_percent_encoded_and_make_no_second_header() {
         "bob\r\nX-Role: admin",
         &["a,b", "c d", "100%", "\u{e9}", "e\0f"],
     );
-    session.device.id = " lead".to_owned();
-    session.device.kind = "\u{1f4f1}".to_owned();
+    session.device.id = " lead".into();
+    session.device.kind = "\u{1f4f1}".into();
     let gateway = doors(&upstream, session).start().await;
 
     let reply = gateway.send(Call::get("/private").bearer(TOKEN)).await;

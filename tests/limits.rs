@@ -25,7 +25,7 @@ fn on(redis: &Redis, upstream: &Upstream) -> Setup {
         (OTHER, "bob", "phone"),
     ] {
         let mut session = user(id, &["orders:read"]);
-        session.device.id = device.to_owned();
+        session.device.id = device.to_owned().into();
         log_in(redis, token, &session);
     }
     gateway()

@@ -59,7 +59,11 @@ fn allowed(rule: &Rule, session: &Session) -> bool {
         && (rule.any.is_empty() || rule.any.iter().any(has))
         && !rule.none.iter().any(has)
         && (rule.roles.is_empty() || rule.roles.iter().any(|role| session.roles.contains(role)))
-        && (rule.device_types.is_empty() || rule.device_types.contains(&session.device.kind))
+        && (rule.device_types.is_empty()
+            || rule
+                .device_types
+                .iter()
+                .any(|kind| *kind == session.device.kind))
 }
 
 #[derive(Debug, Clone, serde::Serialize)]
@@ -104,8 +108,8 @@ prop_compose! {
         roles in words(&["r", "s", "t"]),
         kind in prop::sample::select(vec!["phone", "tv", ""]),
     ) -> Session {
-        let mut session = Session { user_id: "alice".to_owned(), permissions, roles, ..Session::default() };
-        session.device.kind = kind.to_owned();
+        let mut session = Session { user_id: "alice".into(), permissions: permissions.into(), roles: roles.into(), ..Session::default() };
+        session.device.kind = kind.into();
         session
     }
 }
@@ -134,7 +138,8 @@ proptest! {
         let rule = Rule { none: Vec::new(), ..rule };
         let policy = policy(Auth::Required, &rule);
         let mut richer = session.clone();
-        richer.permissions.push(more);
+        let with_it = session.permissions.iter().cloned().chain([more]);
+        richer.permissions = with_it.collect();
 
         let before = policy.judge(Holder::Session(Arc::new(session)));
         let after = policy.judge(Holder::Session(Arc::new(richer)));

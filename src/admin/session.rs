@@ -85,9 +85,9 @@ pub(super) struct NewDevice {
 impl From<NewDevice> for Device {
     fn from(device: NewDevice) -> Self {
         Self {
-            id: device.id.0,
-            kind: device.r#type.0,
-            name: device.name.0,
+            id: device.id.0.into(),
+            kind: device.r#type.0.into(),
+            name: device.name.0.into(),
         }
     }
 }

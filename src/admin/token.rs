@@ -82,12 +82,12 @@ impl From<Session> for Introspection {
         Self {
             active: true,
             token_type: Some("Bearer"),
-            sub: Some(session.user_id),
+            sub: Some(session.user_id.into()),
             exp: session.expires_at.map(|end| end / 1000),
             scope: Some(scope),
-            permissions: Some(session.permissions),
-            roles: Some(session.roles),
-            sid: Some(session.sid).filter(|sid| !sid.is_empty()),
+            permissions: Some(session.permissions.to_vec()),
+            roles: Some(session.roles.to_vec()),
+            sid: Some(session.sid.into()).filter(|sid: &String| !sid.is_empty()),
             device: Some(session.device),
             act: session.actor.map(|act| Actor { sub: act.user_id }),
         }

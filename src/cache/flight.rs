@@ -1,15 +1,20 @@
 //! Reading through the cache: one question to the store for all who want to know the same.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::counts::{Counts, count};
 use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
 use crate::changes::Worth;
 use crate::uptime::Uptime;
+
+/// Between two moments at which refreshes are asked for.
+const BEAT: Duration = Duration::from_millis(4);
 
 /// One worker's way through the cache. Its questions go over that worker's connection and run on its runtime; those of
 /// another worker are not waited for, because that one's connection may be the one that is broken.
@@ -25,7 +30,7 @@ type Flights<V, E> = Mutex<HashMap<Digest, watch::Receiver<Option<Outcome<V, E>>
 
 impl<V, E> Reader<V, E>
 where
-    V: Clone + Send + Sync + 'static,
+    V: Clone + PartialEq + Send + Sync + 'static,
     E: Clone + Send + Sync + 'static,
 {
     /// For the worker that calls it.
@@ -71,7 +76,7 @@ where
                 count(&self.counts.hits);
                 if due {
                     count(&self.counts.refreshes);
-                    self.take_off(digest, ask());
+                    self.refresh(digest, ask());
                 }
                 return Ok(entry);
             }
@@ -126,6 +131,21 @@ where
         }
     }
 
+    /// Asks the store again for what is still good. Questions of the same moment leave together: a write for each would
+    /// cost more than all the rest of a refresh.
+    fn refresh<A>(&self, digest: &Digest, ask: A)
+    where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
+        let (cache, digest) = (Arc::clone(&self.cache), *digest);
+        tokio::spawn(async move {
+            sleep_until(next_beat(Instant::now())).await;
+            if let Ok(answer) = ask.await {
+                cache.keep(&digest, answer);
+            }
+        });
+    }
+
     /// Asks the store in a task of its own, so that the answer arrives even if whoever wanted it first goes away.
     fn take_off<A>(&self, digest: &Digest, ask: A) -> watch::Receiver<Option<Outcome<V, E>>>
     where
@@ -147,6 +167,15 @@ where
         });
         landed
     }
+}
+
+/// The next moment at which refreshes are asked for, the same for all that come before it.
+fn next_beat(now: Instant) -> Instant {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = *FIRST.get_or_init(|| now);
+    let past = now.saturating_duration_since(first).as_nanos() % BEAT.as_nanos();
+    let past = Duration::from_nanos(u64::try_from(past).unwrap_or(0));
+    now + BEAT - past
 }
 
 /// A question under way; dropped, it is not any more, also by a panic.

@@ -170,7 +170,7 @@ impl<V> Entry<V> {
     }
 }
 
-impl<V> Cache<V> {
+impl<V: Clone + PartialEq> Cache<V> {
     /// An empty one.
     pub fn new(limits: Limits, changes: Arc<Changes>) -> Self {
         Self {
@@ -243,8 +243,13 @@ impl<V> Cache<V> {
         let ends_at = answer
             .lasts
             .map_or(Uptime::NEVER, |lasts| basis.sent_at().plus(lasts));
+        // The same verdict again stays where it is in memory.
+        let verdict = match self.kept.peek(digest) {
+            Some(earlier) if earlier.verdict == answer.verdict => earlier.verdict.clone(),
+            Some(_) | None => answer.verdict,
+        };
         let entry = Arc::new(Entry {
-            verdict: answer.verdict,
+            verdict,
             basis,
             ends_at,
             refreshed_at: AtomicU64::new(0),

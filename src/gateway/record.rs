@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use compact_str::CompactString;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
@@ -86,7 +87,7 @@ pub(super) struct Draft<'a> {
     host: String,
     path: String,
     pub(super) route: Option<Arc<str>>,
-    pub(super) user: Option<String>,
+    pub(super) user: Option<CompactString>,
 }
 
 impl<'a> Draft<'a> {

@@ -35,7 +35,8 @@ pub fn nominated<'a>(values: impl Iterator<Item = &'a [u8]>) -> Vec<HeaderName> 
 
 /// Whether the client takes trailers: the one value of `TE` that may be passed on.
 pub(super) fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| {
+    let mut lines = headers.iter().filter(|(name, _)| *name == TE);
+    lines.any(|(_, value)| {
         value
             .as_bytes()
             .split(|byte| *byte == b',')

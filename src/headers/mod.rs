@@ -18,6 +18,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderName, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -66,7 +67,7 @@ pub struct Parcel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sender {
     /// A user, by id.
-    User(String),
+    User(CompactString),
     /// Nobody knows who, from this address.
     Client(IpAddr),
 }
@@ -230,8 +231,9 @@ impl HeaderPlan {
     /// Writes what the client may say and the upstream may see. Runs before anything of ours is written, so a client
     /// cannot nominate our headers for removal.
     fn pass_on(&self, headers: &HeaderMap, head: &mut RequestHead) {
-        let connection = headers.get_all(CONNECTION).iter();
-        let nominated = nominated(connection.map(HeaderValue::as_bytes));
+        // Going through a few names is cheaper than hashing one.
+        let connection = headers.iter().filter(|(name, _)| *name == CONNECTION);
+        let nominated = nominated(connection.map(|(_, value)| value.as_bytes()));
         for (name, value) in headers {
             let text = name.as_str();
             let stays = is_hop_by_hop(text)

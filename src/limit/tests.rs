@@ -27,9 +27,9 @@ fn token(text: &str) -> Token {
 
 fn session(user: &str, device: &str) -> Session {
     Session {
-        user_id: user.to_owned(),
+        user_id: user.into(),
         device: Device {
-            id: device.to_owned(),
+            id: device.into(),
             ..Device::default()
         },
         ..Session::default()

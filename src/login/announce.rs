@@ -44,9 +44,9 @@ pub(super) fn read(
         login: Login {
             user_id,
             device: Device {
-                id: reader.text(&names.device_id)?,
-                kind: reader.text(&names.device_type)?,
-                name: reader.text(&names.device_name)?,
+                id: reader.text(&names.device_id)?.into(),
+                kind: reader.text(&names.device_type)?.into(),
+                name: reader.text(&names.device_name)?.into(),
             },
             permissions: reader.list(&names.permissions)?,
             roles: reader.list(&names.roles)?,
@@ -182,9 +182,9 @@ mod tests {
                 login: Login {
                     user_id: "M\u{fc}ller %25".to_owned(),
                     device: Device {
-                        id: "d-1".to_owned(),
-                        kind: "phone".to_owned(),
-                        name: "Pixel 12".to_owned(),
+                        id: "d-1".into(),
+                        kind: "phone".into(),
+                        name: "Pixel 12".into(),
                     },
                     permissions: vec![
                         "orders:read".to_owned(),

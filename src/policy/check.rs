@@ -35,7 +35,7 @@ impl Check {
             Self::AnyPermission(wanted) => wanted.iter().any(|wanted| wanted.is_held_by(session)),
             Self::NoPermission(unwanted) => !unwanted.may_be_held_by(session),
             Self::Role(roles) => session.roles.iter().any(|held| roles.contains(held)),
-            Self::DeviceType(types) => types.contains(&session.device.kind),
+            Self::DeviceType(types) => types.iter().any(|kind| *kind == session.device.kind),
             Self::MaxRisk(most) => session.risk <= *most,
             Self::ElevatedWithin(within) => is_elevated(session, *within, now()),
         }

@@ -11,11 +11,11 @@ fn require(toml: &str) -> Require {
 
 fn session(permissions: &[&str], roles: &[&str], device: &str) -> Session {
     Session {
-        user_id: "alice".to_owned(),
+        user_id: "alice".into(),
         permissions: permissions.iter().map(|text| (*text).to_owned()).collect(),
         roles: roles.iter().map(|text| (*text).to_owned()).collect(),
         device: Device {
-            kind: device.to_owned(),
+            kind: device.into(),
             ..Device::default()
         },
         expires_at: None,
@@ -245,8 +245,8 @@ fn ended_session_is_refused_with_its_reason_or_is_nobody() {
 fn what_is_denied_in_part_is_denied_where_it_matters() {
     let list = |items: &[&str]| -> Vec<String> { items.iter().map(|i| (*i).to_owned()).collect() };
     let partly = || Session {
-        partial: list(&["orders:*"]),
-        denied: list(&["orders:write"]),
+        partial: list(&["orders:*"]).into(),
+        denied: list(&["orders:write"]).into(),
         ..session(&[], &[], "")
     };
     for (rule, passes) in [

@@ -46,7 +46,7 @@ pub(super) async fn end_others(
     visit: &Visit<'_>,
 ) -> Result<Response<Body>, Refusal> {
     let session = in_person(session(owner)?)?;
-    let whom = Whom::AllBut(session.sid.clone());
+    let whom = Whom::AllBut(session.sid.to_string());
     let ended = visit
         .sessions
         .kick(&session.user_id, whom, Why::Kicked)

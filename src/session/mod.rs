@@ -5,8 +5,10 @@
 //! never a session with parts missing.
 
 mod ended;
+mod list;
 mod own;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -14,27 +16,31 @@ use utoipa::ToSchema;
 use crate::config::{Fields, Store, value::FieldPath};
 
 pub use self::ended::{Ban, EndedSession, Why};
+pub use self::list::List;
 pub use self::own::{Act, OwnRecord, encode};
 
 /// A live login. Times are Unix milliseconds.
+///
+/// Reading it costs as much as fetching its parts from memory does: short texts lie in it, lists are shared with the
+/// sessions that have the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Session {
     /// Who it is; never empty.
-    pub user_id: String,
+    pub user_id: CompactString,
     /// What the user may do: what upstreams are told. None of them overlaps with one of `denied`.
-    pub permissions: Vec<String>,
+    pub permissions: List,
     /// Permissions with wildcards that are taken away in part by `denied`.
-    pub partial: Vec<String>,
+    pub partial: List,
     /// What the user may not do, whatever else says so.
-    pub denied: Vec<String>,
+    pub denied: List,
     /// Which roles the user has.
-    pub roles: Vec<String>,
+    pub roles: List,
     /// On which device.
     pub device: Device,
     /// When it ends, if the record or the store says so: the earlier of the two.
     pub expires_at: Option<u64>,
     /// Its public name; stays the same when its tokens are refreshed. Empty for a session that we did not make.
-    pub sid: String,
+    pub sid: CompactString,
     /// When its user last proved who they are for a step-up; absent if never, or if that has run out.
     pub elevated_at: Option<u64>,
     /// Until when that counts.
@@ -64,17 +70,38 @@ pub struct Idle {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 pub struct Device {
     /// Its id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub id: String,
+    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    #[schema(value_type = String)]
+    pub id: CompactString,
     /// Its type, such as `phone`.
-    #[serde(default, rename = "type", skip_serializing_if = "String::is_empty")]
-    pub kind: String,
+    #[serde(
+        default,
+        rename = "type",
+        skip_serializing_if = "CompactString::is_empty"
+    )]
+    #[schema(value_type = String)]
+    pub kind: CompactString,
     /// Its name, such as `Pixel 12`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
+    #[serde(default, skip_serializing_if = "CompactString::is_empty")]
+    #[schema(value_type = String)]
+    pub name: CompactString,
 }
 
 impl Session {
+    /// The same session, to be kept: its lists are those of other sessions where they are equal.
+    #[must_use]
+    pub fn with_lists_in_common(mut self) -> Self {
+        for list in [
+            &mut self.permissions,
+            &mut self.partial,
+            &mut self.denied,
+            &mut self.roles,
+        ] {
+            list.share();
+        }
+        self
+    }
+
     /// Whether it is still alive at `now` (Unix milliseconds). At the very millisecond of its end it is not.
     pub fn is_live(&self, now: u64) -> bool {
         self.expires_at.is_none_or(|end| now < end)
@@ -202,12 +229,12 @@ impl RecordFormat {
         put(
             &mut record,
             &self.fields.permissions,
-            session.permissions.as_slice().into(),
+            session.permissions.to_vec().into(),
         );
         put(
             &mut record,
             &self.fields.roles,
-            session.roles.as_slice().into(),
+            session.roles.to_vec().into(),
         );
         put(
             &mut record,
@@ -262,18 +289,24 @@ fn at<'a>(record: &'a Value, path: &FieldPath) -> Option<&'a Value> {
         .filter(|value| !value.is_null())
 }
 
-fn text(record: &Value, path: &FieldPath, part: &'static str) -> Result<String, RecordError> {
+fn text(
+    record: &Value,
+    path: &FieldPath,
+    part: &'static str,
+) -> Result<CompactString, RecordError> {
     match at(record, path) {
-        None => Ok(String::new()),
-        Some(Value::String(text)) => Ok(text.clone()),
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(number.to_string()),
+        None => Ok(CompactString::default()),
+        Some(Value::String(text)) => Ok(text.into()),
+        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
+            Ok(number.to_string().into())
+        }
         Some(_) => Err(RecordError::Field(part)),
     }
 }
 
-fn list(record: &Value, path: &FieldPath, part: &'static str) -> Result<Vec<String>, RecordError> {
+fn list(record: &Value, path: &FieldPath, part: &'static str) -> Result<List, RecordError> {
     match at(record, path) {
-        None => Ok(Vec::new()),
+        None => Ok(List::default()),
         Some(Value::Array(items)) => items
             .iter()
             .map(|item| {

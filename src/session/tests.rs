@@ -20,8 +20,8 @@ fn whole_record_is_read_with_every_part() {
 
     let expected = Session {
         user_id: "u1".into(),
-        permissions: vec!["a".into(), "b".into()],
-        roles: vec!["r".into()],
+        permissions: vec!["a".into(), "b".into()].into(),
+        roles: vec!["r".into()].into(),
         device: Device {
             id: "d".into(),
             kind: "phone".into(),
@@ -44,7 +44,7 @@ fn parts_may_be_spelled_as_login_services_spell_them() {
         assert_eq!(decode(record).unwrap().user_id, check, "{record}");
     }
     let list = decode(r#"{"user_id":"a","permissions":"x, y,z  w"}"#).unwrap();
-    assert_eq!(list.permissions, ["x", "y", "z", "w"]);
+    assert_eq!(*list.permissions, ["x", "y", "z", "w"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn fields_lie_where_the_configuration_says() {
         (session.user_id.as_str(), session.device.id.as_str()),
         ("yes", "d")
     );
-    assert_eq!(session.roles, ["a", "b"]);
+    assert_eq!(*session.roles, ["a", "b"]);
 }
 
 #[test]
@@ -198,9 +198,9 @@ proptest! {
         nested in any::<bool>(),
     ) {
         let session = Session {
-            user_id: user,
-            permissions,
-            device: Device { name, ..Device::default() },
+            user_id: user.into(),
+            permissions: permissions.into(),
+            device: Device { name: name.into(), ..Device::default() },
             expires_at: end,
             ..Session::default()
         };

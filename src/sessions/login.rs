@@ -134,8 +134,8 @@ impl Sessions {
             },
         )?;
         draft.entry.act = Some(Act {
-            user_id: actor.user_id.clone(),
-            by: actor.sid.clone(),
+            user_id: actor.user_id.to_string(),
+            by: actor.sid.to_string(),
         });
         self.open(users, draft).await
     }
@@ -313,7 +313,7 @@ impl Sessions {
         let entry = Entry {
             sid: random_name().map_err(no_randomness)?,
             device: Device {
-                name: clip(login.device.name, MAX_TEXT),
+                name: clip(login.device.name.into(), MAX_TEXT).into(),
                 ..login.device
             },
             issued_at: now,

@@ -39,7 +39,8 @@ impl Sessions {
         max_age: MaxAge,
     ) -> Result<Standing, StoreError> {
         if self.reader.is_none() {
-            return self.find(token).await;
+            // Large: kept out of the future that every request carries, whether it looks up or not.
+            return Box::pin(self.find(token)).await;
         }
         let entry = self.recall_entry(token, max_age).await?;
         Ok(entry.verdict().clone())
@@ -67,6 +68,13 @@ impl Sessions {
         let (verdict, basis) = match clue {
             Clue::All(standing) => (standing, basis),
             Clue::Users(whose) => self.ask_users(token, whose).await?,
+        };
+        let verdict = match verdict {
+            Standing::Live(session) => {
+                let session = Arc::unwrap_or_clone(session).with_lists_in_common();
+                Standing::Live(Arc::new(session))
+            }
+            Standing::Unknown | Standing::Ended(_) => verdict,
         };
         let ends_at = match &verdict {
             Standing::Live(session) => session.expires_at,

@@ -49,8 +49,8 @@ impl Sessions {
     pub fn over(self: &Arc<Self>, token: &Token, session: &Session, max_age: MaxAge) -> Until {
         let ground = match (&self.users, session.sid.is_empty()) {
             (Some(users), false) => Ground::Session(Named {
-                user_id: session.user_id.clone(),
-                sid: session.sid.clone(),
+                user_id: session.user_id.to_string(),
+                sid: session.sid.to_string(),
                 anchor: users.anchor(&session.user_id),
                 actor: session
                     .actor
@@ -143,8 +143,8 @@ impl Sessions {
             }
         };
         let verdict = end.map(|end| Session {
-            user_id: user_id.clone(),
-            sid: sid.clone(),
+            user_id: user_id.as_str().into(),
+            sid: sid.as_str().into(),
             expires_at: Some(end),
             ..Session::default()
         });

@@ -292,19 +292,17 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn remove_bearer(headers: &mut HeaderMap) {
-    if !headers
-        .get_all(AUTHORIZATION)
-        .iter()
-        .any(|value| bearer(value.as_bytes()).is_some())
-    {
+    let mut others = Vec::new();
+    let mut ours = false;
+    for value in headers.get_all(AUTHORIZATION) {
+        match bearer(value.as_bytes()) {
+            Some(_) => ours = true,
+            None => others.push(value.clone()),
+        }
+    }
+    if !ours {
         return;
     }
-    let others: Vec<_> = headers
-        .get_all(AUTHORIZATION)
-        .iter()
-        .filter(|value| bearer(value.as_bytes()).is_none())
-        .cloned()
-        .collect();
     headers.remove(AUTHORIZATION);
     for other in others {
         headers.append(AUTHORIZATION, other);

@@ -29,7 +29,7 @@ impl User {
     pub fn is_crowded(&self, entry: &Entry, rules: &Rules) -> bool {
         let own = || self.sessions.iter().filter(|other| other.act.is_none());
         let kind = &entry.device.kind;
-        let most_of_kind = rules.max_per_type.get(kind).copied();
+        let most_of_kind = rules.max_per_type.get(kind.as_str()).copied();
         self.sessions.len() >= HARD_LIMIT
             || own().count() >= rules.max_per_user
             || most_of_kind
@@ -87,7 +87,10 @@ impl User {
     /// The same device, and others of its type where there may be only one.
     fn make_way(&mut self, new: &Entry, rules: &Rules, moment: Moment) -> Vec<Entry> {
         let device = &new.device;
-        let exclusive = rules.exclusive_types.contains(&device.kind);
+        let exclusive = rules
+            .exclusive_types
+            .iter()
+            .any(|kind| *kind == device.kind);
         let replaced = |old: &Entry| {
             let same = !device.id.is_empty() && old.device.id == device.id;
             old.act.is_none() && (same || (exclusive && old.device.kind == device.kind))
@@ -104,7 +107,7 @@ impl User {
     ) -> Result<Vec<Entry>, Refused> {
         let kind = &new.device.kind;
         let mut ended = Vec::new();
-        if let Some(most) = rules.max_per_type.get(kind) {
+        if let Some(most) = rules.max_per_type.get(kind.as_str()) {
             let of_kind = |old: &Entry| old.device.kind == *kind;
             ended.extend(self.thin_out(*most, of_kind, (new, rules, seen, moment))?);
         }
@@ -150,9 +153,10 @@ fn last_seen(entry: &Entry, seen: &Seen) -> u64 {
 
 /// What its owner knows a session by.
 fn name(entry: &Entry) -> Option<&str> {
-    let names = [&entry.label, &entry.device.name, &entry.device.kind];
-    names
-        .into_iter()
-        .map(String::as_str)
-        .find(|n| !n.is_empty())
+    let names = [
+        entry.label.as_str(),
+        entry.device.name.as_str(),
+        entry.device.kind.as_str(),
+    ];
+    names.into_iter().find(|n| !n.is_empty())
 }

@@ -155,12 +155,12 @@ fn live(
     let key_end = key_ends_at.map_or(end, |key_end| key_end.min(end));
     let elevated = listed.elevated_until.is_some_and(|until| now < until);
     let mut session = Session {
-        user_id: record.user_id,
-        permissions: record.permissions,
-        roles: record.roles,
+        user_id: record.user_id.into(),
+        permissions: record.permissions.into(),
+        roles: record.roles.into(),
         device: record.device,
         expires_at: Some(key_end),
-        sid: record.sid,
+        sid: record.sid.into(),
         elevated_at: listed.elevated_at.filter(|_| elevated),
         elevated_until: listed.elevated_until.filter(|_| elevated),
         risk: user.risk.max(listed.risk),
@@ -185,8 +185,16 @@ fn give_bans(session: &mut Session, user: &Glance, now: u64) {
 
 /// What the record gave, what the user has, and what the roles of either may do, without what the user is denied.
 fn give_rights(session: &mut Session, user: &Glance, realm: &Realm) {
-    add(&mut session.permissions, &user.permissions);
-    add(&mut session.roles, &user.roles);
+    if !user.roles.is_empty() {
+        let mut roles = session.roles.to_vec();
+        add(&mut roles, &user.roles);
+        session.roles = roles.into();
+    }
+    if !user.permissions.is_empty() {
+        let mut permissions = session.permissions.to_vec();
+        add(&mut permissions, &user.permissions);
+        session.permissions = permissions.into();
+    }
     give_role_permissions(session, realm);
     if user.denied.is_empty() {
         return;
@@ -198,23 +206,30 @@ fn give_rights(session: &mut Session, user: &Glance, realm: &Realm) {
             .any(|denied| permission::overlap(denied, held))
     };
     let covered = |held: &str| denied.iter().any(|denied| permission::covers(denied, held));
-    session.partial = session
+    let (touched, whole): (Vec<_>, Vec<_>) = session
         .permissions
-        .extract_if(.., |held| touched(held))
-        .filter(|held| !covered(held))
-        .collect();
-    session.denied.clone_from(denied);
+        .iter()
+        .cloned()
+        .partition(|held| touched(held));
+    session.permissions = whole.into();
+    session.partial = touched.into_iter().filter(|held| !covered(held)).collect();
+    session.denied = denied.clone().into();
 }
 
 fn give_role_permissions(session: &mut Session, realm: &Realm) {
-    let Session {
-        roles, permissions, ..
-    } = session;
-    for role in roles {
-        if let Some(more) = realm.roles.get(role) {
-            add(permissions, more);
-        }
+    let more: Vec<_> = session
+        .roles
+        .iter()
+        .filter_map(|role| realm.roles.get(role))
+        .collect();
+    if more.is_empty() {
+        return;
     }
+    let mut permissions = session.permissions.to_vec();
+    for more in more {
+        add(&mut permissions, more);
+    }
+    session.permissions = permissions.into();
 }
 
 /// Why a session is not in its user's list, or older than the epoch.

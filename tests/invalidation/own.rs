@@ -64,8 +64,8 @@ impl Desk {
         let login = Login {
             user_id: user.to_owned(),
             device: Device {
-                id: device.to_owned(),
-                kind: "phone".to_owned(),
+                id: device.into(),
+                kind: "phone".into(),
                 ..Device::default()
             },
             refresh: true,

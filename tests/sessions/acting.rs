@@ -81,7 +81,7 @@ async fn bans_of_whoever_acts_count_as_somebody_else_too(bench: Bench) {
 
     // Whoever has no session that could be ended would act for as long as they please.
     let nameless = drawbridge::session::Session {
-        user_id: "foreign".to_owned(),
+        user_id: "foreign".into(),
         ..Default::default()
     };
     let refused = sessions

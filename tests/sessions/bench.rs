@@ -114,9 +114,9 @@ pub(crate) fn login(user: &str, device: &str, kind: &str) -> Login {
     Login {
         user_id: user.to_owned(),
         device: Device {
-            id: device.to_owned(),
-            kind: kind.to_owned(),
-            name: String::new(),
+            id: device.into(),
+            kind: kind.into(),
+            name: "".into(),
         },
         permissions: vec!["orders:read".to_owned()],
         roles: vec!["clerk".to_owned()],

@@ -342,7 +342,7 @@ async fn without_the_table_tokens_are_looked_up_and_nothing_else() {
         std::sync::Arc::default(),
     );
     let session = Session {
-        user_id: "alice".to_owned(),
+        user_id: "alice".into(),
         ..Session::default()
     };
     let token = token("foreign");

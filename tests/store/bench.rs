@@ -54,13 +54,13 @@ pub(crate) fn ahead(by: Duration) -> u64 {
 /// A session with every part, for an hour.
 pub(crate) fn session(user: &str) -> Session {
     Session {
-        user_id: user.to_owned(),
-        permissions: vec!["orders:read".to_owned(), "orders:write".to_owned()],
-        roles: vec!["clerk".to_owned()],
+        user_id: user.into(),
+        permissions: vec!["orders:read".to_owned(), "orders:write".to_owned()].into(),
+        roles: vec!["clerk".to_owned()].into(),
         device: Device {
-            id: "d1".to_owned(),
-            kind: "phone".to_owned(),
-            name: "Pixel 12".to_owned(),
+            id: "d1".into(),
+            kind: "phone".into(),
+            name: "Pixel 12".into(),
         },
         expires_at: Some(ahead(Duration::from_secs(3600))),
         ..Session::default()

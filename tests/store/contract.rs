@@ -121,7 +121,7 @@ pub(crate) async fn holds(settings: &str, at_rest: &str) {
     let found = store.find(&token("mapped")).await.unwrap().unwrap();
     assert_eq!(
         (found.user_id.as_str(), found.permissions),
-        ("u9", vec!["a".to_owned()])
+        ("u9", vec!["a".to_owned()].into())
     );
 }
 
@@ -159,7 +159,7 @@ async fn own_sessions_come_and_go(store: &SessionStore) {
     store.create(&mine, &endless).await.unwrap();
     assert_eq!(store.find(&mine).await.unwrap().unwrap(), endless);
     let huge = Session {
-        permissions: vec!["p".repeat(70_000)],
+        permissions: vec!["p".repeat(70_000)].into(),
         ..session("u5")
     };
     let refused = store.create(&mine, &huge).await;

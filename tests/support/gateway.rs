@@ -29,13 +29,13 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_drawbridge");
 /// A live session of this user with these permissions.
 pub(crate) fn user(id: &str, permissions: &[&str]) -> Session {
     Session {
-        user_id: id.to_owned(),
+        user_id: id.into(),
         permissions: permissions.iter().map(|one| (*one).to_owned()).collect(),
-        roles: vec!["clerk".to_owned()],
+        roles: vec!["clerk".to_owned()].into(),
         device: Device {
-            id: format!("{id}-device"),
-            kind: "phone".to_owned(),
-            name: "Pixel 12".to_owned(),
+            id: format!("{id}-device").into(),
+            kind: "phone".into(),
+            name: "Pixel 12".into(),
         },
         expires_at: Some(now() + 3_600_000),
         ..Session::default()
@@ -52,8 +52,8 @@ pub(crate) fn now() -> u64 {
 pub(crate) fn record(session: &Session) -> String {
     json!({
         "user_id": session.user_id,
-        "permissions": session.permissions,
-        "roles": session.roles,
+        "permissions": *session.permissions,
+        "roles": *session.roles,
         "device": {"id": session.device.id, "type": session.device.kind, "name": session.device.name},
         "expires_at": session.expires_at,
     })

@@ -153,16 +153,16 @@ async fn admit_users(
     let mut tokens = HashMap::new();
     for (user, permissions, role, (device, kind)) in users {
         let session = Session {
-            user_id: user.to_owned(),
+            user_id: user.into(),
             permissions: permissions
                 .iter()
                 .map(|permission| (*permission).to_owned())
                 .collect(),
-            roles: vec![role.to_owned()],
+            roles: vec![role.to_owned()].into(),
             device: Device {
-                id: device.to_owned(),
-                kind: kind.to_owned(),
-                name: String::new(),
+                id: device.into(),
+                kind: kind.into(),
+                name: "".into(),
             },
             expires_at: u64::try_from(end.as_millis()).ok(),
             ..Session::default()

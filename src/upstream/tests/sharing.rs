@@ -255,7 +255,7 @@ async fn the_requests_of_a_user_meet_at_one_endpoint() {
         let before = seen_one.requests().len();
         for _ in 0..3 {
             let sender = match user % 2 {
-                0 => Sender::User(format!("user-{user}")),
+                0 => Sender::User(format!("user-{user}").into()),
                 _ => Sender::Client(std::net::Ipv4Addr::new(10, 0, 0, user).into()),
             };
             let answer = upstream.send(by(sender)).await.unwrap();

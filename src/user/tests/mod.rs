@@ -26,9 +26,9 @@ fn at(now: u64) -> Moment {
 
 fn device(id: &str, kind: &str) -> Device {
     Device {
-        id: id.to_owned(),
-        kind: kind.to_owned(),
-        name: format!("{kind} of {id}"),
+        id: id.into(),
+        kind: kind.into(),
+        name: format!("{kind} of {id}").into(),
     }
 }
 

@@ -64,12 +64,12 @@ fn ended(verdict: Verdict) -> Why {
 fn session_is_live_only_if_every_condition_holds() {
     let session = live(judge(record(), &alice()));
     let expected = Session {
-        user_id: "alice".to_owned(),
-        permissions: vec!["orders:read".to_owned()],
-        roles: vec!["clerk".to_owned()],
+        user_id: "alice".into(),
+        permissions: vec!["orders:read".to_owned()].into(),
+        roles: vec!["clerk".to_owned()].into(),
         device: device("d", "phone"),
         expires_at: Some(NOW + HOUR),
-        sid: "s".to_owned(),
+        sid: "s".into(),
         ..Session::default()
     };
     assert_eq!(session, expected);
@@ -198,10 +198,10 @@ fn rights_come_from_record_user_and_roles_without_what_is_denied() {
 
     let session = live(judge_own(record(), None, Some(&glance(&user)), &table, NOW));
 
-    assert_eq!(session.permissions, ["orders:read", "reports:read"]);
-    assert_eq!(session.partial, ["invoices:*"]);
-    assert_eq!(session.denied, user.denied);
-    assert_eq!(session.roles, ["clerk", "auditor"]);
+    assert_eq!(*session.permissions, ["orders:read", "reports:read"]);
+    assert_eq!(*session.partial, ["invoices:*"]);
+    assert_eq!(*session.denied, *user.denied);
+    assert_eq!(*session.roles, ["clerk", "auditor"]);
 }
 
 #[test]
@@ -262,8 +262,8 @@ fn step_up_risk_bans_and_idle_end_go_into_the_session() {
 fn foreign_session_is_checked_against_its_user() {
     let foreign = |issued_at| Record {
         session: Session {
-            user_id: "alice".to_owned(),
-            permissions: vec!["orders:read".to_owned()],
+            user_id: "alice".into(),
+            permissions: vec!["orders:read".to_owned()].into(),
             ..Session::default()
         },
         digest: None,
@@ -287,7 +287,7 @@ fn foreign_session_is_checked_against_its_user() {
         ..User::new("alice")
     };
     let session = live(judge(None, Some(&calm), refuse));
-    assert_eq!(session.permissions, ["orders:read", "more"]);
+    assert_eq!(*session.permissions, ["orders:read", "more"]);
 
     let mut kicked = User::new("alice");
     kicked.kick(&Whom::All, Why::Kicked, &rules(""), at(NOW - HOUR));
