@@ -8,11 +8,15 @@
 mod cells;
 mod door;
 mod explain;
+mod inquiry;
+mod message;
 mod rates;
 mod record;
+mod signin;
 mod streams;
 mod surface;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +26,9 @@ use http::{HeaderValue, Request, Response};
 
 use self::cells::Cells;
 use self::door::{Carried, enter};
+use self::inquiry::Strangers;
 use self::record::{Draft, Record, Spent};
+use self::signin::Signin;
 use self::surface::Surface;
 use crate::access::AccessLog;
 use crate::body::{Body, Bounds, Incoming};
@@ -34,9 +40,10 @@ use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::pace::Pace;
 use crate::peer::Peer;
+use crate::policy::Permit;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
-use crate::route::{Route, Routes};
+use crate::route::{Route, RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
 use crate::upstream::{Services, Upstreams};
@@ -57,6 +64,8 @@ pub struct Gateway {
     upstreams: Upstreams,
     forwarded: ForwardedPlan,
     surface: Surface,
+    signin: Signin,
+    strangers: Strangers,
     shared: Shared,
     ids: RequestIds,
     head: HeadLimits,
@@ -134,6 +143,8 @@ impl Gateway {
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
             surface: Surface::build(config)?,
+            signin: Signin::new(&config.login),
+            strangers: Strangers::default(),
             shared,
             ids: RequestIds::default(),
             head: HeadLimits::new(&config.limits),
@@ -162,11 +173,15 @@ impl Gateway {
         peer: &Peer,
         refusal: Option<Refusal>,
     ) -> Response<Body> {
+        if let Some(asks) = &peer.asks {
+            return Box::pin(self.reply(asks, request, peer, refusal)).await;
+        }
         let began = Instant::now();
         let (parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
         let accept = parts.headers.get(ACCEPT).cloned();
+        let visit = self.signin.visit(&parts);
         let line = self.shared.access.as_ref();
         let line = line.map(|log| Draft::begin(log, &parts, &origin, &id));
         let mut record = Record::begin(began, &self.cells.worker.unrouted, line);
@@ -187,7 +202,14 @@ impl Gateway {
             Err(refusal) => {
                 log_refusal(&refusal, &id);
                 record.refused(&refusal);
-                refusal.into_response(refusal::wants_html(accept.as_ref()), &id)
+                let page = refusal.may_be_mended_by_signing_in();
+                let page = page
+                    .then(|| self.signin.page(visit.as_ref()?, &origin, None))
+                    .flatten();
+                match page {
+                    Some(page) => refusal::to_signin(page, &id),
+                    None => refusal.into_response(refusal::wants_html(accept.as_ref()), &id),
+                }
             }
         }
     }
@@ -206,35 +228,10 @@ impl Gateway {
         if let Some(own) = self.own(&head, &parts) {
             return Box::pin(self.serve(own, (&head, parts, body), caller, record)).await;
         }
-        let route = self
-            .routes
-            .find(head.host(), head.path(&parts), &parts.method)?;
-        record.route = self.cells.route(route);
-        record.note(|line| line.route = Some(Arc::clone(&route.name)));
-        let mut told = Told::default();
-        let mut who = Who {
-            client: caller.origin.client,
-            holder: None,
-        };
-        self.take(&route.limits.door, &who, &mut told).await?;
-        let token = self.token(route, &parts.headers, who.client)?;
-        if self.is_at_risk(route, &token, &parts) {
-            let own = || caller.origin.seen(&head.authority);
-            self.surface.csrf.guard(&parts.headers, own)?;
-        }
-        let holder = self
-            .holder(&token, route.max_age, who.client, &mut record.spent)
-            .await?;
-        let permit = route.policy.judge(holder)?;
-        if let (Carried::Token(token, _), Some(session)) = (&token, permit.session()) {
-            record.note(|line| line.user = Some(session.user_id.clone()));
-            who.holder = Some((token, session));
-            if route.touch {
-                self.sessions.touch(token, session);
-            }
-        }
-        self.take(&route.limits.inside, &who, &mut told).await?;
-        let left = self.left_behind(route, &token, &parts.headers);
+        let judged = self.judge(&head, &parts, caller, record).await?;
+        let (route, who) = (judged.route, judged.who(caller.origin.client));
+        let Judged { token, permit, .. } = &judged;
+        let left = self.left_behind(route, token, &parts.headers);
         let upgrade = self.upgrade(route, &mut parts, caller.peer, &who)?;
         head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
@@ -255,12 +252,62 @@ impl Gateway {
         let outbound =
             route
                 .headers
-                .dress(Request::from_parts(parts, body), &facts, &permit, upgrade)?;
+                .dress(Request::from_parts(parts, body), &facts, permit, upgrade)?;
         let reply = self.cross(route, outbound, &mut record.spent).await?;
         let reply = self.settle(route, reply, left, who.client).await?;
         let mut reply = self.cut(route, &who, reply);
-        told.write(reply.headers_mut());
+        judged.told.write(reply.headers_mut());
         Ok(reply)
+    }
+
+    /// Route → Token → Session → Permit: what a request has to pass whether it is forwarded from here, or by another proxy
+    /// that asks about it.
+    async fn judge<'a>(
+        &'a self,
+        head: &Head,
+        parts: &Parts,
+        caller: Caller<'_>,
+        record: &mut Record<'a>,
+    ) -> Result<Judged<'a>, Refusal> {
+        let route = self
+            .routes
+            .find(head.host(), head.path(parts), &parts.method)?;
+        record.route = self.cells.route(route);
+        record.note(|line| line.route = Some(Arc::clone(&route.name)));
+        let client = caller.origin.client;
+        let nobody = Who {
+            client,
+            holder: None,
+        };
+        let mut told = Told::default();
+        self.take(&route.limits.door, &nobody, &mut told).await?;
+        let token = self.token(route, &parts.headers, client)?;
+        if self.is_at_risk(route, &token, parts) {
+            let own = || caller.origin.seen(&head.authority);
+            self.surface.csrf.guard(&parts.headers, own)?;
+        }
+        let holder = self
+            .holder(&token, route.max_age, client, &mut record.spent)
+            .await?;
+        let permit = route.policy.judge(holder)?;
+        let mut judged = Judged {
+            route,
+            token,
+            permit,
+            told,
+        };
+        let who = judged.who(client);
+        if let Some((token, session)) = who.holder {
+            record.note(|line| line.user = Some(session.user_id.clone()));
+            if route.touch {
+                self.sessions.touch(token, session);
+            }
+        }
+        let mut told = std::mem::take(&mut judged.told);
+        self.take(&route.limits.inside, &judged.who(client), &mut told)
+            .await?;
+        judged.told = told;
+        Ok(judged)
     }
 
     /// The upstream's answer.
@@ -271,11 +318,34 @@ impl Gateway {
         spent: &mut Spent,
     ) -> Result<Response<Body>, Refusal> {
         let asked = Instant::now();
-        let upstream = self.upstreams.get(route.upstream);
+        // A route of requests that another proxy forwards: whoever comes here finds nothing.
+        let id = route.upstream.ok_or(RouteError::NotFound)?;
+        let upstream = self.upstreams.get(id);
         let reply = upstream.forward(outbound).await.map_err(Refusal::from);
         spent.upstream = asked.elapsed();
         self.cells.asked(route, spent.upstream, &reply);
         reply
+    }
+}
+
+/// A request that may pass.
+#[derive(Debug)]
+struct Judged<'a> {
+    route: &'a Route,
+    token: Carried,
+    permit: Permit,
+    /// What its sender is told of limits.
+    told: Told,
+}
+
+impl Judged<'_> {
+    /// Who sends it.
+    fn who(&self, client: IpAddr) -> Who<'_> {
+        let holder = match (&self.token, self.permit.session()) {
+            (Carried::Token(token, _), Some(session)) => Some((token, session)),
+            (Carried::Token(..) | Carried::Nothing | Carried::Malformed, _) => None,
+        };
+        Who { client, holder }
     }
 }
 
@@ -303,6 +373,7 @@ fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
             tracing::debug!(id, code, %refusal, cause, "a request could not be served");
         }
         Refusal::Head(_)
+        | Refusal::Inquiry(_)
         | Refusal::Misdirected
         | Refusal::Overloaded
         | Refusal::Route(_)

@@ -45,6 +45,7 @@ pub mod descriptors;
 pub mod gateway;
 pub mod head;
 pub mod headers;
+pub mod inquiry;
 pub mod limit;
 pub mod login;
 pub mod metrics;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::config::ForwardAuth;
 use crate::slot::Slot;
 
 /// The other end of a client connection.
@@ -20,6 +21,8 @@ pub struct Peer {
     pub tls: Option<TlsPeer>,
     /// Counts it among the open connections; `None` if it is only thought of.
     pub slot: Option<Slot>,
+    /// How it asks about requests that it forwards itself; `None` if it sends requests.
+    pub asks: Option<Arc<ForwardAuth>>,
 }
 
 impl Peer {
@@ -33,7 +36,15 @@ impl Peer {
             port_value: local.port().into(),
             tls,
             slot: None,
+            asks: None,
         }
+    }
+
+    /// The same, on a listener where a proxy asks.
+    #[must_use]
+    pub fn asking(mut self, asks: Option<Arc<ForwardAuth>>) -> Self {
+        self.asks = asks;
+        self
     }
 
     /// The same, counted by this slot.

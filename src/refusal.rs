@@ -7,11 +7,12 @@
 mod denied;
 mod form;
 mod head;
+mod inquiry;
 mod outage;
 mod surface;
 
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, VARY,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, VARY,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -20,6 +21,7 @@ use crate::body::Body;
 use crate::csrf::Forged;
 use crate::head::HeadError;
 use crate::headers::HeaderError;
+use crate::inquiry::InquiryError;
 use crate::limit::{self, Slowed, TooMany};
 use crate::oidc::OidcError;
 use crate::policy::Denied;
@@ -39,6 +41,9 @@ pub enum Refusal {
     /// Its head can be read in more than one way.
     #[error(transparent)]
     Head(#[from] HeadError),
+    /// Another proxy asks about it, but may not, or not so.
+    #[error(transparent)]
+    Inquiry(#[from] InquiryError),
     /// It came over a connection that was opened for another host.
     #[error("the connection was opened for another host")]
     Misdirected,
@@ -148,6 +153,7 @@ impl Refusal {
         use StatusCode as S;
         match self {
             Self::Head(error) => head::answer_to(*error),
+            Self::Inquiry(error) => inquiry::answer_to(*error),
             Self::Misdirected => MISDIRECTED,
             Self::Overloaded => OVERLOADED,
             Self::Route(RouteError::NotFound) => answer(
@@ -193,6 +199,22 @@ impl Refusal {
             Self::Refresh(error) => surface::refresh(error),
             Self::Oidc(error) => surface::oidc(error),
             Self::Unserved(why) => surface::unserved(*why),
+        }
+    }
+
+    /// Whether a new session would help: there is none, or none any more. Not so where the user has to prove again who they
+    /// are, or contradicts themselves.
+    pub fn may_be_mended_by_signing_in(&self) -> bool {
+        match self.denied() {
+            Some(
+                Denied::TokenMissing
+                | Denied::TokenMalformed
+                | Denied::TokenInvalid
+                | Denied::Ended(_),
+            ) => self.status() == StatusCode::UNAUTHORIZED,
+            Some(Denied::Disabled(_) | Denied::ServiceDisabled(_) | Denied::Unmet(_)) | None => {
+                false
+            }
         }
     }
 
@@ -294,6 +316,7 @@ impl Refusal {
                 headers.insert(RETRY_AFTER, limit::seconds(*retry_after).max(1).into());
             }
             Self::Head(_)
+            | Self::Inquiry(_)
             | Self::Misdirected
             | Self::Overloaded
             | Self::Route(RouteError::NotFound)
@@ -312,6 +335,17 @@ impl Refusal {
             | Self::Unserved(_) => {}
         }
     }
+}
+
+/// Sends a browser to a page where its user can sign in: 302.
+pub fn to_signin(page: HeaderValue, request_id: &HeaderValue) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::FOUND;
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, page);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(HeaderName::from_static("x-request-id"), request_id.clone());
+    response
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! then the method. A path whose rules do not know the method is refused with 405: falling through to a less specific
 //! path would let a method nobody thought of pass under a rule nobody meant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
-use crate::config::{self, Balance, Config, LoginAnswer};
+use crate::config::{self, Balance, Config, IdentityField, LoginAnswer};
 use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
@@ -38,8 +38,8 @@ pub struct Route {
     pub touch: bool,
     /// What is stripped and written.
     pub headers: HeaderPlan,
-    /// Where it goes.
-    pub upstream: UpstreamId,
+    /// Where it goes; `None` if only another proxy's questions fall under it.
+    pub upstream: Option<UpstreamId>,
     /// Largest request body in bytes.
     pub max_body: u64,
     /// What its upstream's answers may announce.
@@ -122,17 +122,16 @@ impl Routes {
     /// Compiles the rules of a configuration that has passed `config::check`.
     pub fn build(config: &Config, upstreams: &Upstreams) -> Self {
         let login = config.login.headers.all();
-        let plans = config
-            .routes
-            .iter()
-            .filter_map(|route| route.get_ref().headers.as_ref());
-        let names = plans
-            .chain([&config.identity.headers])
-            .flat_map(|plan| plan.keys())
-            .map(|name| name.as_str())
-            .chain(login.iter().map(|(_, name)| name.as_str()));
+        let identity = config.identity.plan();
+        let own = config.routes.iter();
+        let own = own.filter_map(|route| route.get_ref().headers.as_ref());
+        let names: BTreeSet<_> = own.chain([&identity]).flat_map(BTreeMap::keys).collect();
+        let texts = names.iter().map(|name| name.as_str());
+        let texts = texts.chain(login.iter().map(|(_, name)| name.as_str()));
         let shared = Shared {
-            managed: Arc::new(Managed::new(names)),
+            managed: Arc::new(Managed::new(texts)),
+            names: names.iter().map(|name| header(name)).collect(),
+            identity: &identity,
             forwarded: ForwardedPlan::new(&config.forwarded),
             limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
             sets_cookies: sets_cookies(config),
@@ -141,8 +140,10 @@ impl Routes {
         let mut routes = Self::default();
         for (number, route) in config.routes.iter().enumerate() {
             let route = route.get_ref();
+            let named = route.upstream.as_ref().map(Spanned::get_ref);
+            let upstream = named.and_then(|name| upstreams.id(name));
             // A route without a path or with an unknown upstream does not pass `config::check`.
-            if let Some(upstream) = upstreams.id(route.upstream.get_ref()) {
+            if named.is_none() || upstream.is_some() {
                 routes.place(number, route);
                 routes.routes.push(shared.compile(number, route, upstream));
             }
@@ -235,6 +236,10 @@ fn trimmed(path: &str) -> &str {
 /// What all routes share while they are compiled.
 struct Shared<'a> {
     managed: Arc<Managed>,
+    /// Identity headers of all routes.
+    names: Vec<HeaderName>,
+    /// Those of routes that have none of their own.
+    identity: &'a BTreeMap<config::value::HeaderName, IdentityField>,
     forwarded: ForwardedPlan,
     limits: Arc<RouteLimits>,
     /// Whether there are cookies of ours.
@@ -248,7 +253,7 @@ fn sets_cookies(config: &Config) -> bool {
 }
 
 impl Shared<'_> {
-    fn compile(&self, number: usize, route: &config::Route, upstream: UpstreamId) -> Route {
+    fn compile(&self, number: usize, route: &config::Route, upstream: Option<UpstreamId>) -> Route {
         let sources: &[TokenSource] = route
             .tokens
             .as_deref()
@@ -322,23 +327,24 @@ impl Shared<'_> {
     }
 
     fn names_sender(&self, route: &config::Route) -> bool {
-        let upstream = self.config.upstreams.get(route.upstream.get_ref());
+        let named = route.upstream.as_ref().map(Spanned::get_ref);
+        let upstream = named.and_then(|name| self.config.upstreams.get(name));
         upstream.is_some_and(|upstream| upstream.get_ref().balance == Balance::User)
     }
 
     fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
         let own = route.headers.as_ref();
-        let mut fields: Vec<_> = own
-            .unwrap_or(&self.config.identity.headers)
-            .iter()
-            .collect();
+        let mut fields: Vec<_> = own.unwrap_or(self.identity).iter().collect();
         fields.sort_by_key(|(name, _)| name.as_str());
         let fields: Vec<_> = fields
             .into_iter()
             .map(|(name, field)| (header(name), *field))
             .collect();
         let managed = Arc::clone(&self.managed);
+        let names = self.names.iter();
+        let foreign = names.filter(|name| !fields.iter().any(|(ours, _)| ours == *name));
         HeaderPlan {
+            foreign: foreign.cloned().collect(),
             forwarded: self.forwarded.without(fields.iter().map(|(name, _)| name)),
             fields,
             managed: Arc::clone(&self.managed),

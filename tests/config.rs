@@ -4,6 +4,8 @@
 mod admin;
 #[path = "config/check.rs"]
 mod check;
+#[path = "config/forward_auth.rs"]
+mod forward_auth;
 #[path = "config/limit.rs"]
 mod limit;
 #[path = "config/load.rs"]

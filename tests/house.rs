@@ -43,6 +43,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("monitor", 5),
     ("user", 3),
     ("sessions", 5),
+    ("inquiry", 5),
     ("upstream", 5),
     ("route", 6),
     ("refusal", 7),

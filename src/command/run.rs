@@ -79,7 +79,14 @@ pub async fn run(config: &Config, control: Control) -> anyhow::Result<()> {
 pub fn bind(config: &Config) -> anyhow::Result<Bound> {
     let server = Server::bind(config)?;
     for (address, listener) in server.addresses().iter().zip(&config.listeners) {
-        tracing::info!(%address, tls = listener.get_ref().tls.is_some(), "listening");
+        let listener = listener.get_ref();
+        let tls = listener.tls.is_some();
+        match &listener.forward_auth {
+            None => tracing::info!(%address, tls, "listening"),
+            Some(asks) => {
+                tracing::info!(%address, tls, proxy = ?asks.proxy, "answering a proxy");
+            }
+        }
     }
     Ok(Bound {
         clients: server,

@@ -11,8 +11,11 @@ use super::value::{HeaderName, Network, Size};
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Identity {
-    /// Header name to what it carries. Every spelling of every name here is removed from every request first.
-    pub headers: BTreeMap<HeaderName, IdentityField>,
+    /// Which headers there are: those of drawbridge, or those of another gateway that upstreams know already.
+    pub preset: Preset,
+    /// Header name to what it carries, in place of the preset. Every spelling of every name here is removed from every
+    /// request first.
+    pub headers: Option<BTreeMap<HeaderName, IdentityField>>,
     /// What to do with a value that has bytes a header cannot carry.
     pub encoding: Encoding,
     /// Longest header value; a session that needs a longer one is refused with 500.
@@ -21,20 +24,9 @@ pub struct Identity {
 
 impl Default for Identity {
     fn default() -> Self {
-        let headers = [
-            ("x-user-id", IdentityField::UserId),
-            ("x-user-permissions", IdentityField::Permissions),
-            ("x-user-roles", IdentityField::Roles),
-            ("x-device-id", IdentityField::DeviceId),
-            ("x-device-type", IdentityField::DeviceType),
-            ("x-actor-id", IdentityField::ActorId),
-            ("x-request-id", IdentityField::RequestId),
-        ];
         Self {
-            headers: headers
-                .into_iter()
-                .map(|(name, field)| (HeaderName::known(name), field))
-                .collect(),
+            preset: Preset::Drawbridge,
+            headers: None,
             encoding: Encoding::Percent,
             // Upstreams commonly stop at 8 KiB for one header line (nginx, Apache httpd).
             max_value: Size::kib(4),
@@ -42,7 +34,90 @@ impl Default for Identity {
     }
 }
 
-/// One part of a session that a header can carry.
+impl Identity {
+    /// The headers of every route that has none of its own.
+    pub fn plan(&self) -> BTreeMap<HeaderName, IdentityField> {
+        self.headers
+            .clone()
+            .unwrap_or_else(|| self.preset.headers())
+    }
+}
+
+/// Names of identity headers. What sessions here do not have, such as an address of e-mail, is always written empty:
+/// an upstream that knows the name must not believe a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preset {
+    /// `X-User-Id`, `X-User-Permissions`, `X-User-Roles`, `X-Device-Id`, `X-Device-Type`, `X-Actor-Id`, `X-Request-Id`.
+    #[default]
+    Drawbridge,
+    /// `X-Auth-Request-User`, `-Groups` (roles), `-Preferred-Username` (the user's id), `-Email` (empty),
+    /// `-Access-Token` (empty).
+    #[serde(rename = "oauth2-proxy")]
+    Oauth2Proxy,
+    /// `Remote-User`, `Remote-Groups` (roles), `Remote-Name` (the user's id), `Remote-Email` (empty).
+    Authelia,
+    /// `X-authentik-username`, `-uid` and `-name` (the user's id), `-groups` (roles) and `-entitlements` (permissions)
+    /// joined with `|`, `-email` and `-jwt` (empty).
+    Authentik,
+    /// `X-Consumer-ID`, `X-Consumer-Username` and `X-Consumer-Custom-ID` (the user's id), `X-Consumer-Groups` (roles),
+    /// `X-Anonymous-Consumer` (`true` without a session), `X-Credential-Identifier` (empty).
+    Kong,
+}
+
+impl Preset {
+    /// What each of its headers carries.
+    pub fn headers(self) -> BTreeMap<HeaderName, IdentityField> {
+        use IdentityField as Field;
+        let headers: &[(&'static str, Field)] = match self {
+            Self::Drawbridge => &[
+                ("x-user-id", Field::UserId),
+                ("x-user-permissions", Field::Permissions),
+                ("x-user-roles", Field::Roles),
+                ("x-device-id", Field::DeviceId),
+                ("x-device-type", Field::DeviceType),
+                ("x-actor-id", Field::ActorId),
+                ("x-request-id", Field::RequestId),
+            ],
+            Self::Oauth2Proxy => &[
+                ("x-auth-request-user", Field::UserId),
+                ("x-auth-request-preferred-username", Field::UserId),
+                ("x-auth-request-groups", Field::Roles),
+                ("x-auth-request-email", Field::Nothing),
+                ("x-auth-request-access-token", Field::Nothing),
+            ],
+            Self::Authelia => &[
+                ("remote-user", Field::UserId),
+                ("remote-name", Field::UserId),
+                ("remote-groups", Field::Roles),
+                ("remote-email", Field::Nothing),
+            ],
+            Self::Authentik => &[
+                ("x-authentik-username", Field::UserId),
+                ("x-authentik-uid", Field::UserId),
+                ("x-authentik-name", Field::UserId),
+                ("x-authentik-groups", Field::RolesPiped),
+                ("x-authentik-entitlements", Field::PermissionsPiped),
+                ("x-authentik-email", Field::Nothing),
+                ("x-authentik-jwt", Field::Nothing),
+            ],
+            Self::Kong => &[
+                ("x-consumer-id", Field::UserId),
+                ("x-consumer-username", Field::UserId),
+                ("x-consumer-custom-id", Field::UserId),
+                ("x-consumer-groups", Field::Roles),
+                ("x-anonymous-consumer", Field::Anonymous),
+                ("x-credential-identifier", Field::Nothing),
+            ],
+        };
+        let known = headers.iter();
+        known
+            .map(|(name, field)| (HeaderName::known(name), *field))
+            .collect()
+    }
+}
+
+/// What a header can carry: a part of the session, or something about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityField {
@@ -66,6 +141,14 @@ pub enum IdentityField {
     RequestId,
     /// The name of the route that let the request in.
     Route,
+    /// Permissions, joined with `|`.
+    PermissionsPiped,
+    /// Roles, joined with `|`.
+    RolesPiped,
+    /// `true` if there is no session, else empty.
+    Anonymous,
+    /// Nothing, ever: clients cannot send the header either.
+    Nothing,
 }
 
 /// What to do with identity values that are not plain visible ASCII.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::forward_auth::ForwardAuth;
 use super::value::Duration;
 
 /// The process as a whole.
@@ -49,6 +50,8 @@ pub struct Listener {
     /// in `forwarded.trusted_proxies` may.
     #[serde(default)]
     pub proxy_protocol: ProxyProtocol,
+    /// Another proxy asks here whether requests may pass. Absent: clients connect here.
+    pub forward_auth: Option<ForwardAuth>,
 }
 
 impl Listener {
@@ -58,6 +61,7 @@ impl Listener {
             address,
             tls,
             proxy_protocol: ProxyProtocol::Off,
+            forward_auth: None,
         }
     }
 }

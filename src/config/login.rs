@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::value::{CookieDomain, CookieName, HeaderName, PathPattern, WebOrigin};
+use super::value::{CookieDomain, CookieName, HeaderName, PathPattern, SigninUrl, WebOrigin};
 
 /// What routes with `login = true` and `logout = true` do.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -20,6 +20,10 @@ pub struct Login {
     pub headers: LoginHeaders,
     /// The cookie that carries the token.
     pub cookie: LoginCookie,
+    /// Where browsers without a session are sent (302) when they go to a page: GET or HEAD with
+    /// `Sec-Fetch-Mode: navigate`, or without that header if `Accept` has HTML. `{url}` stands for the page's URL.
+    /// Absent: 401, which everything that is no browser gets in any case.
+    pub signin: Option<SigninUrl>,
 }
 
 /// How a client gets its token.

@@ -13,6 +13,7 @@ mod expand;
 pub mod fault;
 mod files;
 mod fixed;
+mod forward_auth;
 mod identity;
 mod limit;
 mod listen;
@@ -41,7 +42,8 @@ pub use self::cache::Cache;
 pub use self::expand::Surroundings;
 pub use self::files::{Content, Files};
 pub use self::fixed::Fixed;
-pub use self::identity::{Encoding, Forwarded, Identity, IdentityField};
+pub use self::forward_auth::{AskingProxy, ForwardAuth, Telling};
+pub use self::identity::{Encoding, Forwarded, Identity, IdentityField, Preset};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
     Alpn, Certificate, ClientAuth, Listener, ListenerTls, Log, LogFormat, ProxyProtocol, Server,
@@ -115,7 +117,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where changes made through the admin API and the command line are noted. Absent: in the log.
     pub audit: Option<Audit>,
-    /// The services behind the gateway, by name.
+    /// The services behind the gateway, by name. None are needed where another proxy asks and forwards.
+    #[serde(default)]
     #[schemars(with = "BTreeMap<String, Upstream>")]
     pub upstreams: BTreeMap<String, Spanned<Upstream>>,
     /// Which request goes where, and who may send it.

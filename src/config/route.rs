@@ -48,9 +48,10 @@ pub struct Route {
     /// The upstream's answers may log users out: see `[login]`.
     #[serde(default)]
     pub logout: bool,
-    /// Name of an entry of `[upstreams]`.
-    #[schemars(with = "String")]
-    pub upstream: Spanned<String>,
+    /// Name of an entry of `[upstreams]`. May be left out where another proxy asks and forwards (`forward_auth` of a
+    /// listener): a request that comes to the gateway itself is 404 then.
+    #[schemars(with = "Option<String>")]
+    pub upstream: Option<Spanned<String>>,
     /// Take the route's prefix off the path before forwarding.
     #[serde(default)]
     pub strip_prefix: bool,

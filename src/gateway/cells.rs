@@ -17,7 +17,7 @@ use crate::upstream::Upstreams;
 #[derive(Debug)]
 pub(super) struct Cells {
     pub(super) worker: Arc<metrics::Worker>,
-    routes: Vec<(Arc<metrics::Route>, Arc<metrics::Upstream>)>,
+    routes: Vec<(Arc<metrics::Route>, Option<Arc<metrics::Upstream>>)>,
 }
 
 impl Cells {
@@ -27,8 +27,9 @@ impl Cells {
         upstreams: &Upstreams,
     ) -> Self {
         let cells = |route: &Route| {
-            let upstream = upstreams.name(route.upstream);
-            (worker.route(&route.name), worker.upstream(upstream))
+            let upstream = route.upstream.map(|id| upstreams.name(id));
+            let upstream = upstream.map(|name| worker.upstream(name));
+            (worker.route(&route.name), upstream)
         };
         Self {
             routes: routes.iter().map(cells).collect(),
@@ -60,7 +61,7 @@ impl Cells {
         time: Duration,
         reply: &Result<Response<Body>, Refusal>,
     ) {
-        let Some((_, upstream)) = self.routes.get(route.number) else {
+        let Some((_, Some(upstream))) = self.routes.get(route.number) else {
             return;
         };
         upstream.time.took(time);

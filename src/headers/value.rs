@@ -7,22 +7,23 @@ use crate::session::Session;
 /// Writes one text.
 pub(super) fn single(out: &mut Vec<u8>, text: &str, rule: ValueRule) -> Result<(), HeaderError> {
     let start = out.len();
-    encode(out, text, rule.encoding, false)?;
+    encode(out, text, rule.encoding, None)?;
     rule.holds(out, start)
 }
 
-/// Writes several texts, joined with commas; a comma inside one is encoded, so splitting at commas gives them back.
-pub(super) fn joined(
+/// Writes several texts, joined with this separator; one inside a text is encoded, so splitting gives the texts back.
+fn joined(
     out: &mut Vec<u8>,
     texts: &[String],
+    separator: u8,
     rule: ValueRule,
 ) -> Result<(), HeaderError> {
     let start = out.len();
     for (index, text) in texts.iter().enumerate() {
         if index > 0 {
-            out.push(b',');
+            out.push(separator);
         }
-        encode(out, text, rule.encoding, true)?;
+        encode(out, text, rule.encoding, Some(separator))?;
     }
     rule.holds(out, start)
 }
@@ -36,8 +37,10 @@ pub(super) fn of(
 ) -> Result<(), HeaderError> {
     match field {
         IdentityField::UserId => single(out, &session.user_id, rule),
-        IdentityField::Permissions => joined(out, &session.permissions, rule),
-        IdentityField::Roles => joined(out, &session.roles, rule),
+        IdentityField::Permissions => joined(out, &session.permissions, b',', rule),
+        IdentityField::PermissionsPiped => joined(out, &session.permissions, b'|', rule),
+        IdentityField::Roles => joined(out, &session.roles, b',', rule),
+        IdentityField::RolesPiped => joined(out, &session.roles, b'|', rule),
         IdentityField::DeviceId => single(out, &session.device.id, rule),
         IdentityField::DeviceType => single(out, &session.device.kind, rule),
         IdentityField::DeviceName => single(out, &session.device.name, rule),
@@ -51,8 +54,11 @@ pub(super) fn of(
             Some(actor) => single(out, &actor.user_id, rule),
             None => Ok(()),
         },
-        // These two are no parts of a session.
-        IdentityField::RequestId | IdentityField::Route => Ok(()),
+        // These are no parts of a session.
+        IdentityField::RequestId
+        | IdentityField::Route
+        | IdentityField::Anonymous
+        | IdentityField::Nothing => Ok(()),
     }
 }
 
@@ -77,9 +83,9 @@ fn encode(
     out: &mut Vec<u8>,
     text: &str,
     encoding: Encoding,
-    in_list: bool,
+    separator: Option<u8>,
 ) -> Result<(), HeaderError> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%' && !(in_list && byte == b',');
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%' && Some(byte) != separator;
     if text.bytes().all(plain) {
         out.extend_from_slice(text.as_bytes());
         return Ok(());
@@ -126,9 +132,9 @@ mod tests {
         Ok(String::from_utf8(out.split_off(6)).unwrap())
     }
 
-    fn joined(texts: &[String], rule: ValueRule) -> Result<String, HeaderError> {
+    fn joined(texts: &[String], separator: u8, rule: ValueRule) -> Result<String, HeaderError> {
         let mut out = Vec::new();
-        super::joined(&mut out, texts, rule)?;
+        super::joined(&mut out, texts, separator, rule)?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -157,12 +163,16 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_inside_an_item_does_not_make_two() {
-        let texts = ["a,b".to_owned(), "c".to_owned()];
+    fn a_separator_inside_an_item_does_not_make_two() {
+        let texts = ["a,b|c".to_owned(), "d".to_owned()];
 
-        assert_eq!(joined(&texts, PERCENT).unwrap(), "a%2Cb,c");
-        assert_eq!(joined(&texts, REFUSE), Err(HeaderError::Unencodable));
-        assert_eq!(joined(&[], PERCENT).unwrap(), "");
+        assert_eq!(joined(&texts, b',', PERCENT).unwrap(), "a%2Cb|c,d");
+        assert_eq!(joined(&texts, b'|', PERCENT).unwrap(), "a,b%7Cc|d");
+        for separator in [b',', b'|'] {
+            let refused = joined(&texts, separator, REFUSE);
+            assert_eq!(refused, Err(HeaderError::Unencodable));
+            assert_eq!(joined(&[], separator, PERCENT).unwrap(), "");
+        }
     }
 
     #[test]

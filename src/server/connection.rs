@@ -19,7 +19,7 @@ use super::introduction::{self, Ends, Unintroduced};
 use super::span::Span;
 use super::tls::{Accepted, Encrypted, Tls};
 use super::{Handler, Terms, http1};
-use crate::config::{Network, ProxyProtocol};
+use crate::config::{ForwardAuth, Network, ProxyProtocol, Telling};
 use crate::crowd::{Crowd, Guest};
 use crate::head::HeadLimits;
 use crate::limit;
@@ -114,6 +114,8 @@ pub(super) struct Arrival {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<Tls>,
     pub(super) proxy: ProxyProtocol,
+    /// How a proxy asks there, if clients do not connect there.
+    pub(super) asks: Option<Arc<ForwardAuth>>,
     pub(super) slot: Slot,
     pub(super) watch: Watch,
 }
@@ -163,6 +165,7 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
         address,
         tls,
         proxy,
+        asks,
         slot,
         watch,
     } = arrival;
@@ -185,7 +188,9 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
         };
     }
     let client = ends.client.ip().to_canonical();
-    let slot = match speech.trusts(client) {
+    // A proxy has many connections, for many clients.
+    let is_proxy = speech.trusts(client) || asks.as_ref().is_some_and(|asks| asks.trusts(client));
+    let slot = match is_proxy {
         true => slot,
         false => match hall.rooms.enter(client, speech.per_client) {
             Some(guest) => slot.of(guest),
@@ -196,7 +201,16 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
         return;
     };
     let Some(tls) = tls else {
-        let peer = Peer::new(ends.client, ends.local, None).holding(slot);
+        let messages = asks
+            .as_ref()
+            .is_some_and(|asks| asks.proxy.telling() == Telling::Message);
+        let peer = Peer::new(ends.client, ends.local, None)
+            .holding(slot)
+            .asking(asks);
+        if messages {
+            // Without TLS there is nothing to agree on HTTP/2 with, and gRPC is spoken over nothing else.
+            return Box::pin(http2::serve(stream, &speech.http2, (hall, peer), watch)).await;
+        }
         let line = http1::line(stream);
         return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     };
@@ -205,7 +219,9 @@ pub(super) async fn serve<H: Handler>(arrival: Arrival, speech: Arc<Speech>, hal
     let Some((line, peer, h2)) = Box::pin(shake(shaking, &hall, ends.client)).await else {
         return;
     };
-    let peer = Peer::new(ends.client, ends.local, Some(peer)).holding(slot);
+    let peer = Peer::new(ends.client, ends.local, Some(peer))
+        .holding(slot)
+        .asking(asks);
     if !h2 {
         return serve_http1(line, &speech.http1, (&hall, &peer), watch).await;
     }

@@ -235,6 +235,7 @@ fn share(listeners: Vec<Planned>, terms: &Terms, workers: usize) -> Vec<Doors> {
                 sockets: Vec::new(),
                 tls: planned.open.tls.clone(),
                 proxy: planned.open.proxy,
+                asks: planned.open.asks.clone(),
                 evict: planned.evict,
             });
         }

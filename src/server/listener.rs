@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::Tls;
 use super::{ServeError, heritage};
-use crate::config::{Listener, ProxyProtocol};
+use crate::config::{ForwardAuth, Listener, ProxyProtocol};
 
 /// A listener that is open.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub(super) struct Open {
     pub(super) address: SocketAddr,
     pub(super) tls: Option<Tls>,
     pub(super) proxy: ProxyProtocol,
+    /// How a proxy asks here, if clients do not connect here.
+    pub(super) asks: Option<Arc<ForwardAuth>>,
     /// For the next process; the workers have their own.
     _kept: Arc<Vec<TcpListener>>,
 }
@@ -65,11 +67,12 @@ pub(super) fn plan<'a>(
     }
     let mut plans = Vec::with_capacity(planned.len());
     for (listener, known, tls) in planned {
+        let asks = listener.forward_auth.clone().map(Arc::new);
         let mut plan = match known {
-            Some(open) => open.under(tls),
+            Some(open) => open.under(tls, asks),
             None => {
                 next += 1;
-                Planned::anew(next - 1, listener.address, tls, workers)?
+                Planned::anew(next - 1, listener.address, (tls, asks), workers)?
             }
         };
         plan.open.proxy = listener.proxy_protocol;
@@ -79,15 +82,16 @@ pub(super) fn plan<'a>(
 }
 
 impl Open {
-    /// Goes on with this TLS.
-    fn under(self, tls: Option<Tls>) -> Planned {
+    /// Goes on with this TLS, and for who asks so.
+    fn under(self, tls: Option<Tls>, asks: Option<Arc<ForwardAuth>>) -> Planned {
         let evict = match (&self.tls, &tls) {
+            _ if self.asks != asks => true,
             (None, None) => false,
             (Some(before), Some(after)) => !after.admits_as(before),
             (Some(_), None) | (None, Some(_)) => true,
         };
         Planned {
-            open: Self { tls, ..self },
+            open: Self { tls, asks, ..self },
             sockets: Vec::new(),
             evict,
         }
@@ -98,7 +102,7 @@ impl Planned {
     fn anew(
         id: usize,
         configured: SocketAddr,
-        tls: Option<Tls>,
+        (tls, asks): (Option<Tls>, Option<Arc<ForwardAuth>>),
         workers: usize,
     ) -> Result<Self, ServeError> {
         let error = |source| ServeError::Bind {
@@ -115,6 +119,7 @@ impl Planned {
             address: local.map_err(error)?,
             tls,
             proxy: ProxyProtocol::Off,
+            asks,
             _kept: heritage::keep(&sockets).map_err(error)?,
         };
         Ok(Self {

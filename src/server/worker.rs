@@ -15,7 +15,7 @@ use super::Handler;
 use super::connection::{self, Arrival, Hall, Speech};
 use super::drain::Drain;
 use super::tls::Tls;
-use crate::config::ProxyProtocol;
+use crate::config::{ForwardAuth, ProxyProtocol};
 use crate::crowd::Room;
 use crate::slot::Slots;
 
@@ -53,6 +53,7 @@ pub(super) struct DoorPlan {
     pub(super) sockets: Vec<net::TcpListener>,
     pub(super) tls: Option<Tls>,
     pub(super) proxy: ProxyProtocol,
+    pub(super) asks: Option<Arc<ForwardAuth>>,
     /// Whether those who came in before must leave, because they would not be let in like that any more.
     pub(super) evict: bool,
 }
@@ -70,6 +71,7 @@ struct Door {
 struct DoorTerms {
     tls: Option<Tls>,
     proxy: ProxyProtocol,
+    asks: Option<Arc<ForwardAuth>>,
     drain: Arc<Drain>,
 }
 
@@ -165,20 +167,16 @@ impl<H: Handler> Porter<H> {
         }
     }
 
-    fn admit_by(
-        &self,
-        DoorTerms { tls, proxy, drain }: DoorTerms,
-        (stream, address): (TcpStream, SocketAddr),
-        room: Room,
-    ) {
+    fn admit_by(&self, terms: DoorTerms, (stream, address): (TcpStream, SocketAddr), room: Room) {
         self.hall.rooms.cells.clients.accepted.one();
         let arrival = Arrival {
             stream,
             address,
-            tls,
-            proxy,
+            tls: terms.tls,
+            proxy: terms.proxy,
+            asks: terms.asks,
             slot: self.slots.take(room),
-            watch: drain.watch(),
+            watch: terms.drain.watch(),
         };
         let (speech, hall) = (Arc::clone(&self.speech), Arc::clone(&self.hall));
         tokio::spawn(connection::serve(arrival, speech, hall));
@@ -207,6 +205,7 @@ impl<H: Handler> Porter<H> {
                     terms: DoorTerms {
                         tls: plan.tls.clone(),
                         proxy: plan.proxy,
+                        asks: plan.asks.clone(),
                         drain: Arc::clone(&drain),
                     },
                 });

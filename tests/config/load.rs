@@ -156,10 +156,6 @@ fn a_wrong_value_of_a_route_is_reported_where_it_stands() {
             "2:1 the key `address` is missing",
         ),
         (
-            with("upstream = \"app\"\n", ""),
-            "8:1 the key `upstream` is missing",
-        ),
-        (
             with("endpoints = [\"http://127.0.0.1:9000\"]\n", ""),
             "6:1 the key `endpoints` is missing",
         ),
@@ -244,10 +240,8 @@ methods = ["get", "POST", "put"]
         "12:1 the key `endpoints` is missing",
         "14:29 `ftp://no:1` is not an endpoint",
         "14:43 invalid type: integer `5`",
-        "15:1 the key `upstream` is missing",
         "17:12 `get` is not a method",
         "17:27 `put` is not a method",
-        "18:1 the key `upstream` is missing",
     ];
     for (found, expected) in found.iter().zip(expected) {
         assert!(
@@ -436,7 +430,7 @@ fn a_file_that_says_little_has_every_default() {
         config.store.get_ref().lookup_deadline.get().as_millis(),
         250
     );
-    assert_eq!(config.identity.headers.len(), 7);
+    assert_eq!(config.identity.plan().len(), 7);
 }
 
 proptest! {

@@ -59,7 +59,7 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         .filter(Fault::is_error)
         .collect();
     assert!(errors.is_empty(), "{errors:?}");
-    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners.len(), 3);
     assert!(config.store.get_ref().redis.is_some());
 }
 

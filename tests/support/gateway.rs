@@ -123,6 +123,19 @@ impl Setup {
         self
     }
 
+    /// One more listener, where this proxy asks from this machine, with these further settings.
+    pub(crate) fn asked_by(mut self, proxy: &str, settings: &str) -> Self {
+        write!(
+            self.listeners,
+            "[[listeners]]\naddress = \"127.0.0.1:0\"\n[listeners.forward_auth]\nproxy = \"{proxy}\"\n{settings}\n"
+        )
+        .unwrap();
+        if !settings.contains("trusted") {
+            self.listeners += "trusted = [\"127.0.0.1\"]\n";
+        }
+        self
+    }
+
     /// One more listener, with a certificate for these names.
     pub(crate) fn tls(self, names: &[&str]) -> Self {
         let leaf = self.authority.sign(names);
@@ -368,6 +381,18 @@ impl Gateway {
     /// Address of its first listener in the clear.
     pub(crate) fn plain(&self) -> SocketAddr {
         self.find(false)
+    }
+
+    /// Where this proxy asks; as `AskingProxy` is printed.
+    pub(crate) fn asked(&self, proxy: &str) -> SocketAddr {
+        let events = self.events();
+        let mut told = events.iter().filter(|event| {
+            message(event) == "answering a proxy" && field(event, "proxy") == proxy
+        });
+        let event = told
+            .next()
+            .unwrap_or_else(|| panic!("{proxy} cannot ask anywhere"));
+        field(event, "address").as_str().unwrap().parse().unwrap()
     }
 
     /// This field of the first line of the log with this message.

@@ -9,13 +9,11 @@ use crate::config::{Auth, Config, IdentityField};
 
 pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     let sources = source_headers(config);
-    check_plan(
-        config,
-        "identity.headers",
-        &config.identity.headers,
-        &sources,
-        faults,
-    );
+    let shared = match config.identity.headers {
+        Some(_) => "identity.headers",
+        None => "identity.preset",
+    };
+    check_plan(config, shared, &config.identity.plan(), &sources, faults);
     for (index, route) in config.routes.iter().enumerate() {
         if let Some(plan) = &route.get_ref().headers {
             check_plan(
@@ -118,7 +116,7 @@ fn names(
     if written.is_empty() {
         return plan
             .keys()
-            .map(|name| (name.as_str().to_owned(), None))
+            .map(|name| (name.as_str().to_owned(), config.places.value(path)))
             .collect();
     }
     let mut names: Vec<_> = written

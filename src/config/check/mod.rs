@@ -3,6 +3,7 @@
 mod admin;
 mod bounds;
 mod cache;
+mod forward_auth;
 mod identity;
 mod limit;
 mod listen;
@@ -32,6 +33,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     cache::check(config, &mut faults);
     bounds::check(config, &mut faults);
     identity::check(config, &mut faults);
+    forward_auth::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);
     sessions::check(config, &mut faults);

@@ -123,7 +123,9 @@ impl One<'_> {
     }
 
     fn upstream(&self, faults: &mut Vec<Fault>) {
-        let name = &self.route.upstream;
+        let Some(name) = &self.route.upstream else {
+            return;
+        };
         let Some(upstream) = self.config.upstreams.get(name.get_ref()) else {
             let known = self.config.upstreams.keys().map(String::as_str);
             faults.push(

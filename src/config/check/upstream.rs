@@ -49,8 +49,9 @@ impl One<'_> {
                 .help("write at least one, such as [\"http://127.0.0.1:9000\"]"),
             );
         }
-        let mut routes = self.config.routes.iter();
-        if !routes.any(|route| route.get_ref().upstream.get_ref() == name) {
+        let routes = self.config.routes.iter();
+        let mut named = routes.filter_map(|route| route.get_ref().upstream.as_ref());
+        if !named.any(|upstream| upstream.get_ref() == name) {
             faults.push(
                 Fault::warning(span, format!("no route leads to the upstream `{name}`"))
                     .help("name it in a route, or remove it"),
@@ -94,7 +95,8 @@ impl One<'_> {
             return;
         }
         for (index, route) in self.config.routes.iter().enumerate() {
-            let leads_here = route.get_ref().upstream.get_ref() == self.name;
+            let named = route.get_ref().upstream.as_ref();
+            let leads_here = named.is_some_and(|upstream| upstream.get_ref() == self.name);
             if leads_here && !route.get_ref().upgrades.is_empty() {
                 let at = format!("routes[{index}].upgrades");
                 faults.push(

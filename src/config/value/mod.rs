@@ -3,6 +3,7 @@
 mod admin;
 mod http;
 mod net;
+mod signin;
 mod store;
 mod upstream;
 mod web;
@@ -20,6 +21,7 @@ pub use self::http::{
     UpgradeName,
 };
 pub use self::net::{Network, Origin};
+pub use self::signin::SigninUrl;
 pub use self::store::{FieldPath, KeyTemplate, RealmName, RedisUrl, Secret, TokenPrefix};
 pub use self::upstream::{Status, Target, Weight};
 pub use self::web::{CookieDomain, CookieName, Jwks, UserTemplate, WebOrigin};
