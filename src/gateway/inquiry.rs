@@ -168,7 +168,7 @@ impl Gateway {
             user: judged
                 .permit
                 .session()
-                .map(|session| session.user_id.clone()),
+                .map(|session| session.user_id.to_string()),
             route: Arc::clone(&judged.route.name),
             told: judged.told,
         })
