@@ -127,6 +127,7 @@ impl Gateway {
         cells: Arc<metrics::Worker>,
     ) -> Result<Self, Vec<Fault>> {
         let routes = Routes::build(config, &upstreams);
+        shared.limits.learn(config);
         let sessions = Sessions::new(Arc::clone(&store), config, Arc::clone(&shared.queues))
             .remembering(shared.memory.clone());
         Ok(Self {

@@ -4,6 +4,8 @@
 mod calls;
 #[path = "admin/door.rs"]
 mod door;
+#[path = "admin/limits.rs"]
+mod limits;
 #[path = "admin/noted.rs"]
 mod noted;
 #[path = "admin/oauth.rs"]
@@ -92,6 +94,18 @@ fn every_call() -> Vec<(&'static str, &'static str, Option<Value>, &'static str)
             "/v1/act-as",
             Some(json!({"actor_token": "some-token", "subject": "bob", "lifetime": 60})),
             "writer",
+        ),
+        (
+            "POST",
+            "/v1/limits/show",
+            Some(json!({"user": "alice"})),
+            "root",
+        ),
+        (
+            "POST",
+            "/v1/limits/reset",
+            Some(json!({"user": "alice"})),
+            "root",
         ),
         ("POST", "/introspect", None, "reader"),
         ("POST", "/revoke", None, "writer"),

@@ -164,6 +164,8 @@ pub(super) struct SessionsRead;
 pub(super) struct SessionsWrite;
 #[derive(Debug)]
 pub(super) struct RightsWrite;
+#[derive(Debug)]
+pub(super) struct Limits;
 
 impl Needed for SessionsRead {
     const SCOPE: Scope = Scope::SessionsRead;
@@ -173,6 +175,9 @@ impl Needed for SessionsWrite {
 }
 impl Needed for RightsWrite {
     const SCOPE: Scope = Scope::RightsWrite;
+}
+impl Needed for Limits {
+    const SCOPE: Scope = Scope::Limits;
 }
 
 /// A call by somebody who may do this.

@@ -1,6 +1,8 @@
 //! What every answer has in common: the request's id, problem documents, and a line about every refusal.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{FromRequestParts as _, MatchedPath, RawPathParams, Request, State};
@@ -10,11 +12,12 @@ use http::header::{
     CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::App;
 use super::caller::Call;
 use super::problem::Problem;
+use super::strangers::Fate;
 use crate::audit::Entry;
 
 /// Where errors also carry a code of RFC 6749.
@@ -42,7 +45,7 @@ pub(super) async fn door(State(app): State<Arc<App>>, request: Request, next: Ne
     let mut response = next.run(Request::from_parts(parts, body)).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         if !problem.noted {
-            note(&app, &call, (&what, whom.as_deref()), problem.code).await;
+            refused(&app, &call, (&what, whom.as_deref()), problem.code).await;
         }
         write(problem, &call.id, OAUTH.contains(&path), &mut response);
     }
@@ -53,6 +56,41 @@ pub(super) async fn door(State(app): State<Arc<App>>, request: Request, next: Ne
         headers.insert(X_REQUEST_ID, id);
     }
     response
+}
+
+/// Notes a refusal; of a caller that nobody knows not more often than may be.
+async fn refused(app: &Arc<App>, call: &Call, what: (&str, Option<&str>), result: &str) {
+    if call.caller.is_ok() {
+        return note(app, call, what, result).await;
+    }
+    match app.strangers.refused(call.from, Instant::now()) {
+        (_, Fate::Noted) => note(app, call, what, result).await,
+        (_, Fate::LeftOut) => {}
+        (whom, Fate::FirstLeftOut(window)) => {
+            let (app, id) = (Arc::clone(app), Arc::clone(&call.id));
+            tokio::spawn(async move {
+                tokio::time::sleep(window).await;
+                tell_left_out(&app, &id, whom).await;
+            });
+        }
+    }
+}
+
+/// One line in place of all those that were left out.
+async fn tell_left_out(app: &App, id: &str, from: Option<IpAddr>) {
+    let entry = Entry {
+        id,
+        who: "-",
+        by: "-",
+        from,
+        what: "refusals",
+        whom: None,
+        result: "left_out",
+        detail: json!({ "count": app.strangers.left_out(from) }),
+    };
+    if let Err(error) = app.audit.write(&entry).await {
+        tracing::error!(%error, id, "refusals that were left out could not be told of");
+    }
 }
 
 /// A refusal stands whether or not it could be noted.

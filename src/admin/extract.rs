@@ -97,6 +97,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
             return Err(Problem::NOT_JSON);
         }
         let body = read(request.into_body(), app.reading).await?;
+        // serde would also take an array, member by member.
+        if !body.trim_ascii_start().starts_with(b"{") {
+            return Err(Problem::BAD_BODY.because("it is no JSON object"));
+        }
         serde_json::from_slice(&body)
             .map(Self)
             .map_err(|error| Problem::BAD_BODY.because(told(&error)))

@@ -11,12 +11,14 @@ mod door;
 mod ended;
 mod extract;
 mod health;
+mod limit;
 mod once;
 mod openapi;
 mod problem;
 mod role;
 mod session;
 mod standing;
+mod strangers;
 mod token;
 mod user;
 
@@ -32,6 +34,7 @@ use hyper_util::service::TowerToHyperService;
 
 use self::caller::{Call, Caller, Gate};
 use self::extract::Reading;
+use self::strangers::Strangers;
 use crate::audit::Audit;
 use crate::body::{Body, Incoming};
 use crate::config::{Admin as Settings, Config, Limits, Listener};
@@ -41,6 +44,7 @@ use crate::server::{Handler, ServeError, Server};
 use crate::sessions::Sessions;
 use crate::token::TokenShape;
 
+pub use self::limit::Counters;
 pub use self::problem::ProblemDocument;
 
 /// The admin API of this process.
@@ -58,15 +62,19 @@ struct App {
     audit: Audit,
     shape: TokenShape,
     reading: Reading,
+    counters: Counters,
+    strangers: Arc<Strangers>,
 }
 
 impl Admin {
     /// The admin API over these sessions. Without `[admin]` in the configuration nobody comes in but by [`Self::ask`].
-    pub fn new(config: &Config, sessions: Arc<Sessions>, audit: Audit) -> Self {
+    pub fn new(config: &Config, sessions: Arc<Sessions>, audit: Audit, counters: Counters) -> Self {
         let settings = config.admin.clone().unwrap_or_default();
         let app = Arc::new(App {
             sessions,
             audit,
+            counters,
+            strangers: Arc::new(Strangers::new(config.audit.as_ref())),
             shape: TokenShape::new(&config.tokens),
             reading: Reading {
                 max: settings.max_body.as_usize(),

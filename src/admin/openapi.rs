@@ -12,7 +12,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBui
 use utoipa::{IntoResponses, Modify, ToSchema as _};
 
 use super::problem::{Problem, ProblemDocument};
-use super::{App, door, health, once, role, session, standing, token, user};
+use super::{App, door, health, limit, once, role, session, standing, token, user};
 
 /// All calls.
 pub(super) fn routes(app: Arc<App>) -> Router {
@@ -45,6 +45,8 @@ pub(super) fn routes(app: Arc<App>) -> Router {
             "/v1/roles/{role}",
             put(role::set).merge(delete(role::delete)),
         )
+        .route("/v1/limits/show", post(limit::show))
+        .route("/v1/limits/reset", post(limit::reset))
         .route("/v1/once", post(once::issue))
         .route("/v1/once/redeem", post(once::redeem))
         .route("/v1/act-as", post(standing::act_as))
@@ -87,6 +89,8 @@ pub(super) fn routes(app: Arc<App>) -> Router {
         role::list,
         role::set,
         role::delete,
+        limit::show,
+        limit::reset,
         once::issue,
         once::redeem,
         token::introspect,

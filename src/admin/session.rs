@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{
-    AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaFormat, Type,
 };
 
 use super::App;
@@ -57,7 +58,7 @@ pub(super) struct NewSession {
     risk: Option<Level>,
 }
 
-fn address() -> Schema {
+pub(super) fn address() -> Schema {
     let text = |format| {
         ObjectBuilder::new()
             .schema_type(Type::String)
@@ -148,14 +149,35 @@ pub(super) struct SessionList {
 #[serde(deny_unknown_fields)]
 pub(super) struct Kick {
     /// Which.
+    #[schema(schema_with = which)]
     which: Which,
     /// What their devices are told.
     #[serde(default)]
     why: KickWhy,
 }
 
+/// Said out, because what is derived would also allow other members beside the one.
+fn which() -> Schema {
+    let one = |name: &str| {
+        ObjectBuilder::new()
+            .schema_type(Type::Object)
+            .property(name, <Name as utoipa::PartialSchema>::schema())
+            .required(name)
+            .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
+    };
+    let all = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(["all"]));
+    OneOfBuilder::new()
+        .item(all)
+        .item(one("all_but"))
+        .item(one("device"))
+        .item(one("device_type"))
+        .into()
+}
+
 /// Which sessions of a user.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Which {
     /// All of them, and every token that was ever issued for the user.

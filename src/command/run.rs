@@ -147,7 +147,8 @@ pub async fn serve(
     );
     let mut beside = Beside::default();
     if let Some(server) = bound.admin {
-        let make = admin::maker(config, source.clone(), Arc::clone(&shared.queues))?;
+        let counts = (Arc::clone(&shared.queues), Arc::clone(&shared.limits));
+        let make = admin::maker(config, source.clone(), counts)?;
         beside.start("the admin API", server, make);
     }
     if let Some(server) = bound.monitor {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::listen::ListenerTls;
-use super::value::{CertificateName, Duration, KeyDigest, Size};
+use super::value::{CertificateName, Duration, KeyDigest, Rate, Size};
 
 /// The admin API: sessions, users and roles over HTTP, on a listener and a thread of its own. Absent: there is none.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -107,6 +107,9 @@ pub struct Audit {
     pub stream: Option<Spanned<String>>,
     /// Entries that the stream keeps, about; older ones are dropped.
     pub max_entries: u64,
+    /// Lines about refusals of callers that nobody knows, for each address. What comes beyond is counted, and told with
+    /// one line when the time is over.
+    pub strangers: Rate,
 }
 
 impl Default for Audit {
@@ -115,6 +118,7 @@ impl Default for Audit {
             file: None,
             stream: None,
             max_entries: 100_000,
+            strangers: Rate::per_minute(10),
         }
     }
 }

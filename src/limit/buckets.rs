@@ -5,7 +5,7 @@ use std::time::Instant;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
-use super::meter::{Meter, Metered, ticks};
+use super::meter::{Meter, Metered, span, ticks};
 
 /// Buckets in one shard; 16 shards of 65,536 buckets are about 24 MiB when all are full.
 const SHARD_CAPACITY: usize = 65_536;
@@ -44,6 +44,20 @@ impl Buckets {
         let now = self.now();
         let full_at = self.shard(key).lock().get(&key).copied();
         meter.wait(full_at.unwrap_or(now), now)
+    }
+
+    /// How this bucket stands; nothing is taken.
+    pub fn state(&self, key: u64, meter: Meter) -> Metered {
+        let now = self.now();
+        let full_at = self.shard(key).lock().get(&key).copied();
+        meter.state(span(full_at.unwrap_or(now).saturating_sub(now)))
+    }
+
+    /// Fills this bucket; says whether anything had been taken.
+    pub fn fill(&self, key: u64) -> bool {
+        let now = self.now();
+        let full_at = self.shard(key).lock().remove(&key);
+        full_at.is_some_and(|full_at| full_at > now)
     }
 
     /// Takes one request out of this bucket, whether it is there or not: what is owed is waited for as well.

@@ -14,7 +14,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use quick_cache::sync::Cache;
 
-use super::{Buckets, Meter, network};
+use super::{Buckets, Meter, Metered, network};
 use crate::token::Token;
 
 /// Good tokens that are remembered, of all clients together; about 5 MiB when all are there.
@@ -80,6 +80,16 @@ impl Guard {
                 self.strikes.charge(self.client(client), meter);
             }
         }
+    }
+
+    /// How this client stands; nothing is charged.
+    pub fn state(&self, meter: Meter, client: IpAddr) -> Metered {
+        self.strikes.state(self.client(client), meter)
+    }
+
+    /// Forgets what this client has sent; says whether there was anything.
+    pub fn forgive(&self, client: IpAddr) -> bool {
+        self.strikes.fill(self.client(client))
     }
 
     /// How many tokens have not been looked up.

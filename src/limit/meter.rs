@@ -57,7 +57,7 @@ impl Meter {
 
     /// How long an empty bucket takes to be full.
     pub fn fills_in(self) -> Duration {
-        duration(self.window)
+        span(self.window)
     }
 
     /// How many requests a full bucket holds.
@@ -79,7 +79,17 @@ impl Meter {
     /// How long until one request passes a bucket that is full at `full_at`; zero if it would pass now.
     pub(super) fn wait(self, full_at: u64, now: u64) -> Duration {
         let after = full_at.max(now).saturating_add(self.interval);
-        duration((after - now).saturating_sub(self.window))
+        span((after - now).saturating_sub(self.window))
+    }
+
+    /// The state of a bucket that is full in this time; nothing is taken.
+    pub fn state(self, full_in: Duration) -> Metered {
+        let ahead = ticks(full_in);
+        let metered = self.read(true, ahead);
+        Metered {
+            allowed: metered.next_in.is_zero(),
+            ..metered
+        }
     }
 
     /// The answer of a bucket that afterwards is full in `ahead` ticks; at most [`Self::window`].
@@ -87,14 +97,14 @@ impl Meter {
         Metered {
             allowed,
             remaining: self.window.saturating_sub(ahead) / self.interval,
-            full_in: duration(ahead),
+            full_in: span(ahead),
             next_in: self.wait(ahead, 0),
         }
     }
 }
 
 /// The time of so many ticks.
-fn duration(ticks: u64) -> Duration {
+pub(super) fn span(ticks: u64) -> Duration {
     let (micros, rest) = (ticks / TICKS_PER_MICRO, ticks % TICKS_PER_MICRO);
     Duration::from_micros(micros) + Duration::from_nanos(rest * TICK_NANOS)
 }

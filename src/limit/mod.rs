@@ -7,6 +7,7 @@
 //! Names of shared buckets are digests: they hold no token and no address.
 
 mod buckets;
+mod catalog;
 mod guard;
 mod meter;
 mod told;
@@ -17,6 +18,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{self, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,11 +26,12 @@ use foldhash::fast::RandomState;
 use toml::Spanned;
 
 use crate::config::value::Rate;
-use crate::config::{LimitBy, LimitScope, OnError, RateLimit};
+use crate::config::{Config, LimitBy, LimitScope, OnError, RateLimit};
 use crate::session::Session;
 use crate::token::Token;
 
 pub use self::buckets::Buckets;
+pub use self::catalog::Catalog;
 pub use self::guard::{Guard, Slowed};
 pub use self::meter::{Meter, Metered};
 pub use self::told::{Told, seconds};
@@ -55,6 +58,8 @@ pub struct Limits {
     hash: RandomState,
     /// Clients that send unknown tokens.
     pub guard: Guard,
+    /// The limits of the configuration in force.
+    catalog: ArcSwap<Catalog>,
 }
 
 /// The limits of a route, in the order in which they are asked.
@@ -95,6 +100,34 @@ pub struct Who<'a> {
     pub client: IpAddr,
     /// The token and the session it has.
     pub holder: Option<(&'a Token, &'a Session)>,
+}
+
+/// Whose buckets are meant. Limits that count by what is not known here are not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Whose<'a> {
+    /// A client.
+    pub client: Option<IpAddr>,
+    /// A token.
+    pub token: Option<&'a Token>,
+    /// A user.
+    pub user: Option<&'a str>,
+    /// One of the user's devices.
+    pub device: Option<&'a str>,
+    /// Everybody: what a route takes altogether.
+    pub everybody: bool,
+}
+
+impl<'a> From<&Who<'a>> for Whose<'a> {
+    fn from(who: &Who<'a>) -> Self {
+        let session = who.holder.map(|(_, session)| session);
+        Self {
+            client: Some(who.client),
+            token: who.holder.map(|(token, _)| token),
+            user: session.map(|session| session.user_id.as_str()),
+            device: session.map(|session| session.device.id.as_str()),
+            everybody: true,
+        }
+    }
 }
 
 /// Whose bucket.
@@ -159,25 +192,37 @@ impl Limit {
 
     /// Whether it counts requests of this sender: one that counts by session does not without one.
     pub fn counts(&self, who: &Who<'_>) -> bool {
-        self.subject(who).is_some()
+        self.subject(&who.into()).is_some()
     }
 
-    fn subject<'a>(&self, who: &Who<'a>) -> Option<Subject<'a>> {
+    /// What it counts by.
+    pub fn by(&self) -> LimitBy {
+        self.by
+    }
+
+    /// Its rate.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    fn subject<'a>(&self, whose: &Whose<'a>) -> Option<Subject<'a>> {
         Some(match self.by {
-            LimitBy::Client => Subject::Client(network(who.client)),
-            LimitBy::Token => Subject::Token(who.holder?.0.expose()),
-            LimitBy::User => Subject::User(&who.holder?.1.user_id),
-            LimitBy::Device => {
-                let session = who.holder?.1;
-                Subject::Device(&session.user_id, &session.device.id)
-            }
-            LimitBy::Route => Subject::Everybody,
+            LimitBy::Client => Subject::Client(network(whose.client?)),
+            LimitBy::Token => Subject::Token(whose.token?.expose()),
+            LimitBy::User => Subject::User(whose.user?),
+            LimitBy::Device => Subject::Device(whose.user?, whose.device?),
+            LimitBy::Route => return whose.everybody.then_some(Subject::Everybody),
         })
     }
 
     /// The name of this sender's bucket in the store: 22 characters of base64url. `None` if the limit does not count it.
     pub fn bucket(&self, who: &Who<'_>) -> Option<String> {
-        let subject = self.subject(who)?;
+        self.bucket_of(&who.into())
+    }
+
+    /// The name in the store of the bucket that is meant, if one is.
+    pub fn bucket_of(&self, whose: &Whose<'_>) -> Option<String> {
+        let subject = self.subject(whose)?;
         let address;
         let parts = match subject {
             Subject::Client(client) => {
@@ -217,9 +262,35 @@ impl Limit {
 impl Limits {
     /// Takes one request out of the sender's bucket in this process. `None` if the limit does not count it.
     pub fn take(&self, limit: &Limit, who: &Who<'_>) -> Option<Metered> {
-        let subject = limit.subject(who)?;
-        let key = self.hash.hash_one((&limit.place, subject));
+        let key = self.key(limit, &who.into())?;
         Some(self.buckets.take(key, limit.meter))
+    }
+
+    /// How the bucket in this process stands that is meant, if one is.
+    pub fn state(&self, limit: &Limit, whose: &Whose<'_>) -> Option<Metered> {
+        let key = self.key(limit, whose)?;
+        Some(self.buckets.state(key, limit.meter))
+    }
+
+    /// Fills the bucket in this process that is meant, if one is; says whether anything had been taken.
+    pub fn fill(&self, limit: &Limit, whose: &Whose<'_>) -> bool {
+        self.key(limit, whose)
+            .is_some_and(|key| self.buckets.fill(key))
+    }
+
+    fn key(&self, limit: &Limit, whose: &Whose<'_>) -> Option<u64> {
+        let subject = limit.subject(whose)?;
+        Some(self.hash.hash_one((&limit.place, subject)))
+    }
+
+    /// The limits of this configuration are in force from now on.
+    pub fn learn(&self, config: &Config) {
+        self.catalog.store(Arc::new(Catalog::new(config)));
+    }
+
+    /// The limits that are in force.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.load_full()
     }
 }
 

@@ -281,6 +281,39 @@ impl SessionStore {
         }
     }
 
+    /// How these buckets stand, in the same order; nothing is taken.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline of look-ups.
+    pub async fn meters(&self, questions: &[(Key, Meter)]) -> Result<Vec<Metered>, StoreError> {
+        if let Self::Embedded(store) = self {
+            return Ok(store.meters(questions));
+        }
+        if questions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<Key> = questions.iter().map(|(key, _)| key.clone()).collect();
+        let found = self.get(&keys, Ends::All).await?;
+        let now = now();
+        // A bucket's key lasts until it is full.
+        let state = |((_, meter), kept): (&(Key, Meter), Option<Kept>)| {
+            let end = kept.and_then(|kept| kept.ends_at).unwrap_or(now);
+            meter.state(Duration::from_millis(end.saturating_sub(now)))
+        };
+        Ok(questions.iter().zip(found).map(state).collect())
+    }
+
+    /// Fills this bucket; says whether anything had been taken.
+    ///
+    /// # Errors
+    /// If nobody knows.
+    pub async fn fill(&self, key: &Key) -> Result<bool, StoreError> {
+        match self {
+            Self::Embedded(store) => Ok(store.fill(key)),
+            Self::Redis(store) => store.discard(key).await,
+        }
+    }
+
     /// Takes one request out of each of these buckets, asking for all of them at once, and says in the same order what
     /// came of each. A bucket is created by the first request and gone when it is full again. The embedded store counts in
     /// memory. An answer that does not come within `deadline` is an error; whether something was taken is then unknown.

@@ -398,3 +398,20 @@ async fn limits_refuse_what_would_be_one_too_many() {
         gateway.logs()
     );
 }
+
+#[tokio::test]
+async fn names_may_be_as_long_as_the_schema_says_in_characters() {
+    for world in World::both().await {
+        let (longest, longer) = ("\u{1f511}".repeat(256), "\u{e9}".repeat(257));
+        let login = |user: &str, device: &str| json!({"user_id": user, "device": {"id": device, "type": "phone", "name": device}});
+        let session = world.log_in(login(&longest, &longest)).await;
+        assert_eq!(session["session"]["device"]["name"], longest, "whole");
+        assert_eq!(world.visit("/any", &session["access_token"]).await, 200);
+        for body in [login(&longer, "d"), login("a", &longer)] {
+            world
+                .ask("POST", "/v1/sessions", body)
+                .await
+                .refused(400, "bad_request");
+        }
+    }
+}

@@ -128,6 +128,11 @@ async fn whatever_is_not_done_is_a_problem_document() {
         (call("POST", "/v1/sessions", &large), 413, "body_too_large"),
         (call("POST", "/v1/sessions", &json!({})), 400, "bad_request"),
         (
+            call("POST", "/v1/limits/show", &json!([null, null])),
+            400,
+            "bad_request",
+        ),
+        (
             call("POST", "/v1/sessions", &json!({"user_id": ""})),
             400,
             "bad_request",

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::admin::{form, json as call, key, keys};
-use crate::support::redis::{Cluster, Settings};
-use crate::support::{Call, Gateway, gateway, upstream};
+use crate::support::redis::{Cluster, Settings, eventually};
+use crate::support::{Call, Gateway, PATIENCE, gateway, upstream};
 
 const ROUTE: &str = "prefix = \"/\"\nupstream = \"app\"";
 
@@ -218,4 +218,68 @@ async fn a_stream_in_a_cluster_lies_where_its_key_belongs() {
         printed.parse::<usize>().ok()
     });
     assert_eq!(lengths.sum::<usize>(), 2 * ACTIONS.len());
+}
+
+#[tokio::test]
+async fn who_is_not_known_cannot_fill_the_audit_log() {
+    let upstream = upstream();
+    let keys = keys();
+    let gateway = gateway()
+        .toml(&format!(
+            "[sessions]\n[admin]\nlisten = \"127.0.0.1:0\"\n{keys}\n[audit]\nfile = \"audit.jsonl\"\nstrangers = \"3/s\""
+        ))
+        .upstream("app", &upstream)
+        .route("prefix = \"/\"\nupstream = \"app\"")
+        .start()
+        .await;
+    let wrong = || Call::get("/v1/roles").bearer("dba_wrong");
+    let (mut refused, left_out) = (0, || -> u64 {
+        let lines = gateway.audit();
+        let told = lines.iter().filter(|line| line["result"] == "left_out");
+        told.map(|line| line["detail"]["count"].as_u64().unwrap())
+            .sum()
+    });
+    let noted = || {
+        gateway
+            .audit()
+            .iter()
+            .filter(|line| line["result"] == "key_invalid")
+            .count()
+    };
+
+    let start = std::time::Instant::now();
+    while left_out() == 0 {
+        let reply = gateway.administer_as_is(wrong()).await;
+        reply.refused(401, "key_invalid");
+        refused += 1;
+        assert!(start.elapsed() < PATIENCE, "all of them are noted");
+        // Whoever is known is noted each time.
+        if refused % 10 == 0 {
+            let reply = gateway
+                .administer(
+                    "reader",
+                    call("PUT", "/v1/roles/a", &json!({"permissions": []})),
+                )
+                .await;
+            reply.refused(403, "scope_missing");
+        }
+    }
+
+    // Of the last ones the count may still be to come.
+    let all = || u64::try_from(noted()).unwrap() + left_out() == refused;
+    eventually("every refusal is told of", PATIENCE, all).await;
+    assert!(left_out() > 0);
+    let lines = gateway.audit();
+    let told = lines
+        .iter()
+        .find(|line| line["result"] == "left_out")
+        .unwrap();
+    assert_eq!(
+        (&told["from"], &told["who"]),
+        (&json!("127.0.0.1"), &json!("-"))
+    );
+    let known = lines
+        .iter()
+        .filter(|line| line["result"] == "scope_missing");
+    assert_eq!(u64::try_from(known.count()).unwrap(), refused / 10);
 }

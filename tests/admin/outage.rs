@@ -9,7 +9,8 @@ use crate::support::redis::eventually;
 use crate::support::{Call, Gateway, PATIENCE, Redis, gateway, upstream};
 use crate::{every_call, request};
 
-const ROUTE: &str = "prefix = \"/\"\nupstream = \"app\"";
+const ROUTE: &str = "prefix = \"/\"\nupstream = \"app\"\n\
+    limits = [{ by = \"user\", rate = \"9/s\", scope = \"shared\", on_error = \"allow\" }]";
 
 /// Every call is answered 503, with a time to come back, and never with "no such".
 async fn nobody_can_tell(gateway: &Gateway) {
@@ -82,7 +83,7 @@ async fn what_cannot_be_noted_is_not_done() {
         let reply = gateway.administer("root", request(&one)).await;
         // Looking changes nothing; redeeming and the like change what cannot be given back. Acting needs an actor first.
         match (*holder, *path) {
-            ("reader", _) | (_, "/v1/act-as") => {
+            ("reader", _) | (_, "/v1/act-as" | "/v1/limits/show") => {
                 assert!([200, 404].contains(&reply.status), "{method} {path}");
             }
             _ => reply.refused(503, "audit_unavailable"),

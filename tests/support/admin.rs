@@ -48,7 +48,7 @@ pub(crate) fn keys() -> String {
 impl Setup {
     /// Sessions that can be ended, an admin API with [`keys`], and an audit log in a file.
     pub(crate) fn admin(self) -> Self {
-        self.toml("[audit]\nfile = \"audit.jsonl\"")
+        self.toml("[audit]\nfile = \"audit.jsonl\"\nstrangers = \"10000/s\"")
             .admin_with(&keys())
     }
 

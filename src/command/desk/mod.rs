@@ -18,7 +18,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use super::{Verdict, check};
-use crate::admin::Admin;
+use crate::admin::{Admin, Counters};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::config::value::Origin;
@@ -131,7 +131,10 @@ impl Desk {
             .map_err(|error| Failed::unknown(format!("the audit log cannot be opened: {error}")))?;
         let queues = Arc::new(Queues::default());
         let sessions = Arc::new(Sessions::new(store, &config, queues));
-        Ok(Self::Here(Box::new(Admin::new(&config, sessions, audit))))
+        let counters = Counters::default();
+        counters.limits.learn(&config);
+        let admin = Admin::new(&config, sessions, audit, counters);
+        Ok(Self::Here(Box::new(admin)))
     }
 
     fn there(url: &str, reach: &Reach) -> Result<Self, Failed> {

@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Counters};
 use crate::audit::Audit;
 use crate::config::Config;
+use crate::limit::Limits;
 use crate::server::Server;
 use crate::sessions::{Queues, Sessions};
 use crate::store::StoreSource;
@@ -40,13 +41,14 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<Option<Server>> {
 pub(super) fn maker(
     config: &Config,
     source: StoreSource,
-    queues: Arc<Queues>,
+    (queues, limits): (Arc<Queues>, Arc<Limits>),
 ) -> anyhow::Result<impl Fn(usize) -> Making + Send + Sync + 'static> {
     // Found out now, and not by the first change. It is opened again where it is used.
     Audit::check(config.audit.as_ref()).context("the audit log cannot be opened")?;
     let config = config.clone();
     Ok(move |_| {
-        let (config, source, queues) = (config.clone(), source.clone(), Arc::clone(&queues));
+        let (config, source) = (config.clone(), source.clone());
+        let (queues, limits) = (Arc::clone(&queues), Arc::clone(&limits));
         let making: Making = Box::pin(async move {
             let store = source.connect().await;
             let store = Arc::new(store.context("the session store cannot be used")?);
@@ -54,7 +56,13 @@ pub(super) fn maker(
             let audit = Audit::open(config.audit.as_ref(), &store);
             let audit = audit.context("the audit log cannot be opened")?;
             let sessions = Arc::new(Sessions::new(store, &config, queues));
-            Ok(Admin::new(&config, sessions, audit))
+            let meters = super::connect_meters(&config).await?.map(Arc::new);
+            Ok(Admin::new(
+                &config,
+                sessions,
+                audit,
+                Counters { limits, meters },
+            ))
         });
         making
     })

@@ -22,4 +22,17 @@ impl EmbeddedStore {
         let take = |(key, meter): &(Key, Meter)| buckets.take(hash.hash_one(key), *meter);
         questions.iter().map(take).collect()
     }
+
+    /// See [`crate::store::SessionStore::meters`].
+    pub fn meters(&self, questions: &[(Key, Meter)]) -> Vec<Metered> {
+        let Meters { buckets, hash } = &self.0.meters;
+        let state = |(key, meter): &(Key, Meter)| buckets.state(hash.hash_one(key), *meter);
+        questions.iter().map(state).collect()
+    }
+
+    /// See [`crate::store::SessionStore::fill`].
+    pub fn fill(&self, key: &Key) -> bool {
+        let Meters { buckets, hash } = &self.0.meters;
+        buckets.fill(hash.hash_one(key))
+    }
 }
