@@ -23,7 +23,9 @@ pub enum Why {
     RefreshReused,
     /// Every session of the realm was ended.
     Realm,
-    /// It was not used for too long.
+    /// It was not used for too long. Told where a refresh token is shown, and of sessions that a login found unused; not
+    /// of an access token that lay unused: its record is gone by then. To keep it for this answer alone would let every
+    /// other service that reads these records take it for good.
     Idle,
     /// Nobody knows any more.
     Lost,

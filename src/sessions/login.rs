@@ -14,10 +14,10 @@ use crate::user::{Entry, Family, MAX_RISK, Refused, Seen, User, clip};
 /// A login that somebody else has found to be right.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Login {
-    /// Who; 1 to 256 bytes.
+    /// Who; 1 to 256 characters.
     pub user_id: String,
     /// Where. A session that is live on a device of the same id is replaced; an empty id is no device. Id and type may
-    /// have 256 bytes; of the name as many are kept.
+    /// have 256 characters; of the name as many are kept.
     pub device: Device,
     /// What this session may do, besides what its user may.
     pub permissions: Vec<String>,
@@ -29,7 +29,7 @@ pub struct Login {
     pub refresh: bool,
     /// Where it comes from.
     pub ip: Option<IpAddr>,
-    /// What its user calls it; 256 bytes of it are kept.
+    /// What its user calls it; 256 characters of it are kept.
     pub label: String,
     /// 0 to 100.
     pub risk: u8,
@@ -69,7 +69,7 @@ pub enum LoginError {
     Store(#[from] StoreError),
 }
 
-/// The longest text of a login in bytes.
+/// The longest text of a login in characters, which are what the schema of the admin API counts.
 const MAX_TEXT: usize = 256;
 /// The longest that somebody may act as somebody else in milliseconds.
 const MAX_ACT: u64 = 3_600_000;
@@ -272,11 +272,12 @@ impl Users {
 impl Sessions {
     fn draft(&self, users: &Users, login: Login) -> Result<Draft, LoginError> {
         let unusable = |what| Err(LoginError::Unusable(what));
-        if login.user_id.is_empty() || login.user_id.len() > MAX_TEXT {
-            return unusable("a user id has 1 to 256 bytes");
+        let long = |text: &str| text.chars().nth(MAX_TEXT).is_some();
+        if login.user_id.is_empty() || long(&login.user_id) {
+            return unusable("a user id has 1 to 256 characters");
         }
-        if login.device.id.len() > MAX_TEXT || login.device.kind.len() > MAX_TEXT {
-            return unusable("the id and the type of a device have at most 256 bytes");
+        if long(&login.device.id) || long(&login.device.kind) {
+            return unusable("the id and the type of a device have at most 256 characters");
         }
         if login.lifetime.is_some_and(|lifetime| millis(lifetime) == 0) {
             return unusable("a session lasts longer than nothing");

@@ -330,7 +330,7 @@ pub struct NewBan {
     pub service: Option<String>,
     /// Its end in Unix milliseconds; `None` is never.
     pub until: Option<u64>,
-    /// Why, in words for the operator. At most 256 bytes are kept.
+    /// Why, in words for the operator. At most 256 characters are kept.
     pub reason: String,
     /// Whether it ends the user's sessions too.
     pub end_sessions: bool,

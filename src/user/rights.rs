@@ -5,7 +5,7 @@ use crate::session::{Ban, Why};
 
 /// The highest risk.
 pub const MAX_RISK: u8 = 100;
-/// The longest reason of a ban in bytes.
+/// The longest reason of a ban in characters.
 const MAX_REASON: usize = 256;
 
 impl User {
@@ -90,11 +90,11 @@ impl User {
     }
 }
 
-/// As much of a text as `most` bytes hold.
+/// The first `most` characters of a text.
 pub fn clip(mut text: String, most: usize) -> String {
-    let whole = |end: &usize| text.is_char_boundary(*end);
-    let end = (0..=most.min(text.len())).rev().find(whole);
-    text.truncate(end.unwrap_or(0));
+    if let Some((end, _)) = text.char_indices().nth(most) {
+        text.truncate(end);
+    }
     text
 }
 
