@@ -12,6 +12,8 @@ mod limit;
 mod load;
 #[path = "config/overlap.rs"]
 mod overlap;
+#[path = "config/sessions.rs"]
+mod sessions;
 #[path = "config/shipped.rs"]
 mod shipped;
 #[path = "config/support.rs"]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use support::admin::json as call;
 use support::gateway::{PROGRAM, now};
+use support::redis::Sentinel;
 use support::{Call, Gateway, Redis, Reply, Setup, Upstream, gateway, upstream};
 
 fn doors(setup: Setup, upstream: &Upstream, sessions: &str) -> Setup {
@@ -376,4 +377,76 @@ async fn explain_tells_of_an_end_a_ban_and_a_step_up() {
         &guessed(token(&eve)),
         &["none: the token has no live session"],
     );
+}
+
+/// Kicks that the master dies amid: until another one is there nobody can tell, and nobody is logged out for that; what
+/// was not confirmed is told so and said again; and then it stays, also when the old master comes back.
+#[tokio::test]
+async fn kicks_amid_a_failover_of_the_sentinels_stay_and_log_nobody_else_out() {
+    let (upstream, mut sentinel) = (upstream(), Sentinel::start().await);
+    let store = format!("redis = \"{}\"", sentinel.url());
+    let gateway = doors(gateway().store(&store), &upstream, "").start().await;
+    let bystander = open(&gateway, "bystander", "d1", false).await;
+    let mut kicked = Vec::new();
+    for n in 0..12 {
+        kicked.push((
+            format!("user-{n}"),
+            open(&gateway, &format!("user-{n}"), "d1", false).await,
+        ));
+    }
+    sentinel.servers[0].cli(&["WAIT", "1", "5000"]);
+
+    let (mut outages, mut unconfirmed) = (0, Vec::new());
+    for (n, (user, _)) in kicked.iter().enumerate() {
+        if n == 6 {
+            sentinel.servers[0].kill();
+        }
+        let path = format!("/v1/users/{user}/kick");
+        let start = Instant::now();
+        loop {
+            let kick = call("POST", &path, &json!({"which": "all"}));
+            let reply = gateway.administer("root", kick).await;
+            let still = get(&gateway, "/", token(&bystander)).await;
+            assert!(matches!(still.status, 200 | 503), "{still:?}");
+            if reply.status == 200 {
+                if reply.json()["confirmed"] != true {
+                    unconfirmed.push(path);
+                }
+                break;
+            }
+            reply.refused(503, "session_store_unavailable");
+            assert!(reply.header("retry-after").is_some());
+            outages += 1;
+            assert!(start.elapsed() < support::PATIENCE, "it does not come back");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert!(outages > 0, "there was an outage");
+    assert!(
+        !unconfirmed.is_empty(),
+        "nobody can vouch for a master without a replica"
+    );
+    sentinel.servers[0].restart().await;
+    let returned = sentinel.servers[0].cli(&["ROLE"]);
+    support::redis::eventually("the old master follows", support::PATIENCE, || {
+        sentinel.servers[0].cli(&["ROLE"]).contains("connected")
+    })
+    .await;
+    assert!(!returned.is_empty());
+    for path in unconfirmed {
+        let start = Instant::now();
+        loop {
+            let told = ask(&gateway, "POST", &path, json!({"which": "all"})).await;
+            if told["confirmed"] == true {
+                break;
+            }
+            assert!(start.elapsed() < support::PATIENCE, "never confirmed");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    for (user, granted) in &kicked {
+        let told = get(&gateway, "/", token(granted)).await;
+        assert_eq!(told.status, 401, "{user} is back: {told:?}");
+    }
+    passes(&gateway, "/", token(&bystander)).await;
 }
