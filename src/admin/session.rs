@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{
-    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, Schema,
-    SchemaFormat, Type,
+    AdditionalProperties, AnyOfBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
 };
 
 use super::App;
@@ -168,7 +167,7 @@ fn which() -> Schema {
     let all = ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(["all"]));
-    OneOfBuilder::new()
+    AnyOfBuilder::new()
         .item(all)
         .item(one("all_but"))
         .item(one("device"))
