@@ -161,6 +161,9 @@ async fn a_change_is_carried_through_when_its_caller_has_gone_away() {
         .route(ROUTE)
         .start()
         .await;
+    // Its own way to the store may take longer than that of the workers.
+    let ready = gateway.administer_as_is(Call::get("/ready")).await;
+    assert_eq!(ready.status, 204);
     redis.stop_signal();
     let set = call("PUT", "/v1/roles/a", &json!({"permissions": ["x:y"]}));
     let asked = gateway.administer("root", set);
