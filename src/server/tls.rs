@@ -145,6 +145,8 @@ impl Tls {
         server.alpn_protocols = config.alpn.iter().map(protocol_name).collect();
         server.session_storage = Arc::clone(&memory.sessions);
         server.ticketer = Arc::clone(&memory.tickets);
+        // Each is a key derived, encrypted and sent for a connection that may never come; Go's servers send one, too.
+        server.send_tls13_tickets = 1;
         // Early data can be replayed by anyone who saw it, and a request is not safe to repeat.
         server.max_early_data_size = 0;
         Ok(Self {

@@ -64,7 +64,7 @@ mod tests {
     use crate::store::Keys;
 
     fn keys() -> Keys {
-        let text = "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"redis://a\"\n[sessions]\nrealm = \"r\"";
+        let text = "routes = []\n[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"redis://a\"\n[sessions]\nrealm = \"r\"\n[upstreams]";
         Keys::new(&toml::from_str(text).unwrap())
     }
 
