@@ -1,6 +1,7 @@
 //! TLS towards clients: which certificate answers which name, and who may come in.
 
 mod client;
+mod suite;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,15 +14,16 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
-    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
     StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use toml::Spanned;
 
+use self::suite::Configs;
 use crate::config::fault::Fault;
 use crate::config::{Alpn, Certificate, ClientAuth, ListenerTls, TlsVersion};
 use crate::peer::{HostScope, TlsPeer};
@@ -39,7 +41,7 @@ pub(super) fn install() {
 /// TLS of one listener.
 #[derive(Clone)]
 pub(super) struct Tls {
-    acceptor: TlsAcceptor,
+    configs: Configs,
     certificates: Arc<Certificates>,
     admission: Admission,
     memory: Memory,
@@ -109,7 +111,9 @@ impl Tls {
         config: &ListenerTls,
         before: Option<&Self>,
     ) -> Result<Self, Vec<Fault>> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut provider = aws_lc_rs::default_provider();
+        provider.cipher_suites.sort_by_key(suite::is_heavy);
+        let provider = Arc::new(provider);
         let certificates = Certificates::load(&config.certificates, &provider);
         let verifier = client_verifier(config, &provider);
         let (certificates, (verifier, authorities)) = match (certificates, verifier) {
@@ -150,7 +154,7 @@ impl Tls {
         // Early data can be replayed by anyone who saw it, and a request is not safe to repeat.
         server.max_early_data_size = 0;
         Ok(Self {
-            acceptor: TlsAcceptor::from(Arc::new(server)),
+            configs: Configs::of(server),
             certificates,
             admission,
             memory,
@@ -167,7 +171,9 @@ impl Tls {
     /// # Errors
     /// If the client breaks off, speaks something else, or does not show the certificate it must show.
     pub(super) async fn accept(&self, stream: Socket) -> io::Result<Accepted> {
-        let stream = self.acceptor.accept(stream).await?;
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let config = self.configs.suited(&begun.client_hello());
+        let stream = begun.into_stream(config).await?;
         let (_, session) = stream.get_ref();
         let server_name = session
             .server_name()

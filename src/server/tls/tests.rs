@@ -59,7 +59,12 @@ impl Pki {
     fn client(&self, options: Client) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.ca.der().clone()).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let mut provider = aws_lc_rs::default_provider();
+        let likes = |suite: &rustls::SupportedCipherSuite| {
+            suite.suite().as_str().unwrap().contains(options.likes)
+        };
+        provider.cipher_suites.sort_by_key(|suite| !likes(suite));
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(options.versions)
             .unwrap()
             .with_root_certificates(roots);
@@ -81,12 +86,15 @@ struct Client {
     versions: Versions,
     certificate: Option<&'static str>,
     alpn: &'static str,
+    /// What its cipher suites are called that it likes best.
+    likes: &'static str,
 }
 
 const CLIENT: Client = Client {
     versions: &[&rustls::version::TLS13, &rustls::version::TLS12],
     certificate: None,
     alpn: "http/1.1",
+    likes: "AES_256",
 };
 
 type Versions = &'static [&'static rustls::SupportedProtocolVersion];
@@ -302,5 +310,30 @@ fn every_file_that_cannot_be_used_is_told() {
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for (found, expected) in found.iter().zip(expected) {
         assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[tokio::test]
+async fn the_cheaper_suite_is_taken_unless_the_client_has_no_hardware_for_it() {
+    let pki = Pki::new();
+    let listener = Pki::listener(&[pki.issue("a", &["a.test"])], "");
+    let server = Running::start(&config(&listener, ""));
+    for (likes, versions, wanted) in [
+        ("AES_256", ONLY_1_3, "AES_128"),
+        ("CHACHA20", ONLY_1_3, "CHACHA20"),
+        ("AES_256", ONLY_1_2, "AES_128"),
+        ("CHACHA20", ONLY_1_2, "CHACHA20"),
+    ] {
+        let client = pki.client(Client {
+            versions,
+            likes,
+            ..CLIENT
+        });
+
+        let stream = connect(&server, &client, "a.test").await.unwrap();
+
+        let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap();
+        let name = suite.suite().as_str().unwrap();
+        assert!(name.contains(wanted), "{likes}: {name}");
     }
 }
