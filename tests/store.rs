@@ -27,3 +27,5 @@ mod meter;
 mod primitive;
 #[path = "store/remembering.rs"]
 mod remembering;
+#[path = "store/write.rs"]
+mod write;

@@ -69,7 +69,7 @@ where
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.
             let answer = Box::pin(ask()).await?;
-            return Ok(self.cache.keep(digest, answer));
+            return Ok(self.cache.correct(digest, answer));
         }
         let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
             Known::Good { entry, due } => {

@@ -235,6 +235,34 @@ impl<V: Clone + PartialEq> Cache<V> {
 
     /// Keeps an answer. Whether something has changed meanwhile shows when it is looked at.
     fn keep(&self, digest: &Digest, answer: Answer<V>) -> Arc<Entry<V>> {
+        // The same verdict again stays where it is in memory.
+        let known = self.kept.peek(digest);
+        let same = known.filter(|known| known.verdict == answer.verdict);
+        let verdict = same.map(|same| same.verdict.clone());
+        let is_miss = answer.is_miss;
+        let entry = self.entry(answer, verdict);
+        let (mine, other) = if is_miss {
+            (&self.misses, &self.kept)
+        } else {
+            (&self.kept, &self.misses)
+        };
+        other.remove(digest);
+        mine.insert(*digest, Arc::clone(&entry));
+        entry
+    }
+
+    /// Puts an answer in the place of what is kept, if anything is: whoever asks each time has no use for it, and others
+    /// must not go on with what it contradicts.
+    fn correct(&self, digest: &Digest, answer: Answer<V>) -> Arc<Entry<V>> {
+        let is_kept = |entries: &Entries<V>| !entries.is_empty() && entries.contains_key(digest);
+        if is_kept(&self.kept) || is_kept(&self.misses) {
+            return self.keep(digest, answer);
+        }
+        self.entry(answer, None)
+    }
+
+    /// `verdict`: one that is equal to the answer's and is kept already.
+    fn entry(&self, answer: Answer<V>, verdict: Option<V>) -> Arc<Entry<V>> {
         let basis = if Safeguard::Marker.holds() {
             answer.basis
         } else {
@@ -243,25 +271,12 @@ impl<V: Clone + PartialEq> Cache<V> {
         let ends_at = answer
             .lasts
             .map_or(Uptime::NEVER, |lasts| basis.sent_at().plus(lasts));
-        // The same verdict again stays where it is in memory.
-        let verdict = match self.kept.peek(digest) {
-            Some(earlier) if earlier.verdict == answer.verdict => earlier.verdict.clone(),
-            Some(_) | None => answer.verdict,
-        };
-        let entry = Arc::new(Entry {
-            verdict,
+        Arc::new(Entry {
+            verdict: verdict.unwrap_or(answer.verdict),
             basis,
             ends_at,
             refreshed_at: AtomicU64::new(0),
-        });
-        let (mine, other) = if answer.is_miss {
-            (&self.misses, &self.kept)
-        } else {
-            (&self.kept, &self.misses)
-        };
-        other.remove(digest);
-        mine.insert(*digest, Arc::clone(&entry));
-        entry
+        })
     }
 }
 

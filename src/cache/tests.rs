@@ -200,6 +200,20 @@ async fn strict_asks_each_time_and_joins_nobody() {
 }
 
 #[tokio::test]
+async fn strict_answer_takes_the_place_of_what_is_kept_and_of_nothing_else() {
+    let store = Store::new();
+    let reader = reader(&store);
+    find(&reader, &store, MaxAge::STRICT).await.unwrap();
+    assert!(reader.cache().is_empty(), "nobody else asked for it");
+    find(&reader, &store, AGE).await.unwrap();
+    *store.says.lock() = Ok("ended");
+
+    assert_eq!(find(&reader, &store, MaxAge::STRICT).await, Ok("ended"));
+    assert_eq!(find(&reader, &store, AGE).await, Ok("ended"));
+    assert_eq!(store.asked(), 3);
+}
+
+#[tokio::test]
 async fn doubted_verdict_serves_only_while_the_store_cannot_be_asked() {
     let store = Store::new();
     let reader = reader(&store);

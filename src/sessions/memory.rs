@@ -53,15 +53,16 @@ impl Sessions {
         max_age: MaxAge,
     ) -> Result<Arc<Entry<Standing>>, StoreError> {
         let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
+        let is_kept = max_age != MaxAge::STRICT;
         let ask = || {
             let (sessions, token) = (Arc::clone(self), token.clone());
-            async move { sessions.ask(&token).await }
+            async move { sessions.ask(&token, is_kept).await }
         };
         reader.find(&token.digest(), max_age, ask).await
     }
 
     /// What the store says about this token, and what that rests on.
-    async fn ask(&self, token: &Token) -> Result<Answer<Standing>, StoreError> {
+    async fn ask(&self, token: &Token, is_kept: bool) -> Result<Answer<Standing>, StoreError> {
         let changes = self.changes()?;
         let keys = [self.keys.token(token)];
         let (clue, basis) = self.store.observe(changes, &keys, self.clue(token)).await?;
@@ -70,11 +71,11 @@ impl Sessions {
             Clue::Users(whose) => self.ask_users(token, whose).await?,
         };
         let verdict = match verdict {
-            Standing::Live(session) => {
+            Standing::Live(session) if is_kept => {
                 let session = Arc::unwrap_or_clone(session).with_lists_in_common();
                 Standing::Live(Arc::new(session))
             }
-            Standing::Unknown | Standing::Ended(_) => verdict,
+            Standing::Live(_) | Standing::Unknown | Standing::Ended(_) => verdict,
         };
         let ends_at = match &verdict {
             Standing::Live(session) => session.expires_at,
