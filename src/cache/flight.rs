@@ -49,7 +49,8 @@ where
         &self.cache
     }
 
-    /// The verdict about `digest`, no older than `max_age`. If it has to be asked for, `ask` asks the store.
+    /// The verdict about `digest`, no older than `max_age`. If it has to be asked for, `ask` asks the store; it is given
+    /// what is still good and only asked for again.
     ///
     /// # Errors
     /// What `ask` says, if nothing is known that is young enough.
@@ -58,7 +59,7 @@ where
         &self,
         digest: &Digest,
         max_age: MaxAge,
-        ask: impl Fn() -> A,
+        ask: impl Fn(Option<&Entry<V>>) -> A,
     ) -> Result<Arc<Entry<V>>, E>
     where
         A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
@@ -68,7 +69,7 @@ where
         if max_age == MaxAge::STRICT {
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.
-            let answer = Box::pin(ask()).await?;
+            let answer = Box::pin(ask(None)).await?;
             return Ok(self.cache.correct(digest, answer));
         }
         let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
@@ -76,7 +77,7 @@ where
                 count(&self.counts.hits);
                 if due {
                     count(&self.counts.refreshes);
-                    self.refresh(digest, ask());
+                    self.refresh(digest, ask(Some(&entry)));
                 }
                 return Ok(entry);
             }
@@ -108,7 +109,7 @@ where
         &self,
         digest: &Digest,
         max_age: MaxAge,
-        ask: &impl Fn() -> A,
+        ask: &impl Fn(Option<&Entry<V>>) -> A,
     ) -> Result<Arc<Entry<V>>, E>
     where
         A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
@@ -116,7 +117,7 @@ where
         loop {
             let flying = self.flights.lock().get(digest).cloned();
             let joined = flying.is_some();
-            let mut landed = flying.unwrap_or_else(|| self.take_off(digest, ask()));
+            let mut landed = flying.unwrap_or_else(|| self.take_off(digest, ask(None)));
             let outcome = match landed.wait_for(Option::is_some).await {
                 Ok(outcome) => outcome.clone(),
                 Err(_) => None,
@@ -126,7 +127,7 @@ where
                 Some(Ok(entry)) if joined && !entry.is_young(Uptime::now(), max_age) => {}
                 Some(outcome) => return outcome,
                 // Its task broke off. Whatever broke it may break this request, too, but no other.
-                None => return Ok(self.cache.keep(digest, ask().await?)),
+                None => return Ok(self.cache.keep(digest, ask(None).await?)),
             }
         }
     }

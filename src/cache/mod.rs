@@ -148,10 +148,10 @@ impl<V> Entry<V> {
     /// Whether the caller is the one who should ask for it again.
     #[inline]
     fn claim(&self, digest: &Digest, now: Uptime, max_age: MaxAge) -> bool {
-        // Verdicts that were made at the same time are not asked for again at the same time: some at 3/8 of their life,
-        // the last at 1/2.
+        // Verdicts that were made at the same time are not asked for again at the same time: the first at 7/16 of their
+        // life, the last at 9/16.
         let [spread, ..] = *digest;
-        let due = (max_age.0 / 2048).saturating_mul(768 + u64::from(spread));
+        let due = (max_age.0 / 2048).saturating_mul(896 + u64::from(spread));
         now.nanos_since(self.basis.sent_at()) >= due && self.claim_due(now)
     }
 

@@ -75,7 +75,7 @@ async fn find(
     store: &Arc<Store>,
     max_age: MaxAge,
 ) -> Result<&'static str, &'static str> {
-    let ask = || Arc::clone(store).ask(None);
+    let ask = |_: Option<&Entry<_>>| Arc::clone(store).ask(None);
     let found = reader.find(&[1; 32], max_age, ask).await;
     found.map(|entry| *entry.verdict())
 }
@@ -263,7 +263,7 @@ async fn end_of_the_session_ends_the_verdict_without_the_store() {
     let store = Store::new();
     let reader = reader(&store);
     let lasts = Duration::from_millis(50);
-    let ask = || Arc::clone(&store).ask(Some(lasts));
+    let ask = |_: Option<&Entry<_>>| Arc::clone(&store).ask(Some(lasts));
     let digest = [7; 32];
     let entry = reader.find(&digest, AGE, ask).await.unwrap();
 
@@ -285,7 +285,7 @@ async fn flood_of_unknown_tokens_drives_no_session_out() {
         let mut digest = [0; 32];
         digest[..4].copy_from_slice(&n.to_be_bytes());
         digest[31] = 9;
-        let ask = || Arc::clone(&store).ask(None);
+        let ask = |_: Option<&Entry<_>>| Arc::clone(&store).ask(None);
         reader.find(&digest, AGE, ask).await.unwrap();
     }
     let asked = store.asked();
@@ -302,7 +302,7 @@ async fn question_that_panics_breaks_nobody_who_comes_later() {
     let broken = tokio::spawn({
         let reader = Arc::clone(&reader);
         async move {
-            let ask = || async { panic!("on purpose") };
+            let ask = |_: Option<&Entry<_>>| async { panic!("on purpose") };
             reader.find(&[1; 32], AGE, ask).await.map(|_| ())
         }
     });
@@ -328,7 +328,7 @@ async fn a_hit_is_measured() {
         })
         .collect();
     let age = MaxAge(3_600_000_000_000);
-    let ask = || Arc::clone(&store).ask(None);
+    let ask = |_: Option<&Entry<_>>| Arc::clone(&store).ask(None);
     for digest in &digests {
         reader.find(digest, age, ask).await.unwrap();
     }

@@ -70,7 +70,7 @@ impl Sessions {
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Standing, StoreError> {
-        let whose = match self.clue(token).await? {
+        let whose = match self.clue(token, None).await? {
             Clue::All(standing) => return Ok(standing),
             Clue::Users(whose) => whose,
         };
@@ -121,10 +121,17 @@ impl Sessions {
     }
 
     /// Where to look for the user of this token. A token that we minted says so itself; another one's record does, if
-    /// its user is to be looked for at all.
-    pub(super) async fn clue(&self, token: &Token) -> Result<Clue, StoreError> {
+    /// its user is to be looked for at all. `earlier`: what was found before, and has not been heard to change.
+    pub(super) async fn clue(
+        &self,
+        token: &Token,
+        earlier: Option<&Session>,
+    ) -> Result<Clue, StoreError> {
         let Ok(users) = self.users() else {
-            let found = self.store.find(token).await?;
+            let found = match earlier {
+                Some(earlier) => self.store.find_again(token, earlier.expires_at).await?,
+                None => self.store.find(token).await?,
+            };
             return Ok(Clue::All(found.into()));
         };
         if let Some(anchor) = anchor_of(token, &users.prefix) {

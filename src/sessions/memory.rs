@@ -7,6 +7,7 @@ use crate::cache::{Answer, Cache, Entry, Limits, MaxAge};
 use crate::changes::{Basis, Changes};
 use crate::clock::now;
 use crate::config::Config;
+use crate::session::Session;
 use crate::store::StoreError;
 use crate::token::Token;
 
@@ -54,18 +55,30 @@ impl Sessions {
     ) -> Result<Arc<Entry<Standing>>, StoreError> {
         let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
         let is_kept = max_age != MaxAge::STRICT;
-        let ask = || {
+        let ask = |earlier: Option<&Entry<Standing>>| {
             let (sessions, token) = (Arc::clone(self), token.clone());
-            async move { sessions.ask(&token, is_kept).await }
+            let earlier = earlier.and_then(|entry| match entry.verdict() {
+                Standing::Live(session) => Some(Arc::clone(session)),
+                Standing::Unknown | Standing::Ended(_) => None,
+            });
+            async move { sessions.ask(&token, is_kept, earlier.as_deref()).await }
         };
         reader.find(&token.digest(), max_age, ask).await
     }
 
     /// What the store says about this token, and what that rests on.
-    async fn ask(&self, token: &Token, is_kept: bool) -> Result<Answer<Standing>, StoreError> {
+    async fn ask(
+        &self,
+        token: &Token,
+        is_kept: bool,
+        earlier: Option<&Session>,
+    ) -> Result<Answer<Standing>, StoreError> {
         let changes = self.changes()?;
         let keys = [self.keys.token(token)];
-        let (clue, basis) = self.store.observe(changes, &keys, self.clue(token)).await?;
+        let (clue, basis) = self
+            .store
+            .observe(changes, &keys, self.clue(token, earlier))
+            .await?;
         let (verdict, basis) = match clue {
             Clue::All(standing) => (standing, basis),
             Clue::Users(whose) => self.ask_users(token, whose).await?,

@@ -105,7 +105,7 @@ impl Sessions {
             Ground::Token(token) => self.recall_entry(token, max_age).await,
             Ground::Session(named) => {
                 let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
-                let ask = || {
+                let ask = |_: Option<&Entry<Standing>>| {
                     let (sessions, named) = (Arc::clone(self), named.clone());
                     async move { sessions.ask_named(&named).await }
                 };

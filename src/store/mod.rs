@@ -241,6 +241,22 @@ impl SessionStore {
         }
     }
 
+    /// The same for a token that was found before and has not been heard to change: it is not asked for its end again,
+    /// which was `end`. Should it have been made to end earlier without a word, it is gone at that moment all the same.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn find_again(
+        &self,
+        token: &Token,
+        end: Option<u64>,
+    ) -> Result<Option<Session>, StoreError> {
+        match self {
+            Self::Embedded(store) => store.find(token),
+            Self::Redis(store) => store.find_again(token, end).await,
+        }
+    }
+
     /// Keeps a session under this token until `session.expires_at`. When this returns `Ok`, the session is durable as
     /// far as the backend promises (embedded: on disk; Redis: as configured there).
     ///

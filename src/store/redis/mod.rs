@@ -8,6 +8,7 @@ mod aside;
 mod failure;
 mod link;
 mod master;
+mod merge;
 mod meter;
 mod news;
 mod primitive;
@@ -40,6 +41,7 @@ use crate::uptime::Uptime;
 use self::aside::Aside;
 use self::failure::failed;
 use self::link::Link;
+use self::merge::Merge;
 use self::setup::Setup;
 pub use self::source::RedisSource;
 use self::tracking::Tracking;
@@ -54,6 +56,7 @@ const SETTLE_STEP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct RedisStore {
     link: Arc<Link>,
+    merge: Merge,
     watchdog: JoinHandle<()>,
     aside: Aside,
     format: RecordFormat,
@@ -85,15 +88,17 @@ impl RedisStore {
     ) -> Result<Self, StoreError> {
         let setup = Arc::new(Setup::new(config).map_err(StoreError::Failed)?);
         let link = Arc::new(Link::default());
+        let deadline = config.lookup_deadline.get();
         let alone = !setup.is_cluster() && setup.sentinels().is_none();
         Ok(Self {
             alone,
+            merge: Merge::new(Arc::clone(&link), !setup.is_cluster(), deadline),
             aside: Aside::new(Arc::clone(&setup)),
             watchdog: tokio::spawn(watchdog::run(setup, Arc::clone(&link))),
             link,
             format: RecordFormat::new(config),
             keys: KeyFormat::new(&config.key, at_rest),
-            deadline: config.lookup_deadline.get(),
+            deadline,
             in_flight: AtomicU32::new(0),
             max_in_flight: config.max_in_flight,
             tracking: shared.tracking,
@@ -156,27 +161,40 @@ impl RedisStore {
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
-        let client = self.link.client()?;
         let _place = self.enter()?;
-        let key = Key::from(self.keys.of(token));
-        // At once, so that they leave in one write; a pipeline of fred makes a write of each where nothing else waits.
-        let (value, left) = tokio::join!(
-            Box::pin(client.get::<Value, _>(key.clone())),
-            Box::pin(client.pttl::<Value, _>(key))
-        );
-        let answer = (value.map_err(failed)?, left.map_err(failed)?);
-        self.read(answer, token).inspect_err(|error| {
-            if matches!(error, StoreError::Mismatch) {
-                self.link.distrust();
-            }
-        })
+        let found = self.merge.get(Key::from(self.keys.of(token)), true).await?;
+        let Value::Integer(left) = found.left else {
+            return self.trusted(Err(StoreError::Mismatch));
+        };
+        // -1: the key has no end. -2: it ended between the two commands.
+        let end = (left != -1).then(|| now().saturating_add(u64::try_from(left).unwrap_or(0)));
+        self.trusted(self.read(&found.value, end, token))
     }
 
-    /// The session in the answers to GET and PTTL.
-    fn read(&self, answer: (Value, Value), token: &Token) -> Result<Option<Session>, StoreError> {
-        let (value, Value::Integer(left)) = answer else {
-            return Err(StoreError::Mismatch);
-        };
+    /// See [`super::SessionStore::find_again`].
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline.
+    pub async fn find_again(
+        &self,
+        token: &Token,
+        end: Option<u64>,
+    ) -> Result<Option<Session>, StoreError> {
+        let _place = self.enter()?;
+        let found = self
+            .merge
+            .get(Key::from(self.keys.of(token)), false)
+            .await?;
+        self.trusted(self.read(&found.value, end, token))
+    }
+
+    /// The session in the answer to GET, whose key ends then.
+    fn read(
+        &self,
+        value: &Value,
+        end: Option<u64>,
+        token: &Token,
+    ) -> Result<Option<Session>, StoreError> {
         if value.is_null() {
             return Ok(None);
         }
@@ -186,13 +204,8 @@ impl RedisStore {
             return Err(StoreError::Mismatch);
         }
         let mut session = record.session;
-        let now = now();
-        // -1: the key has no end. -2: it ended between the two commands.
-        if left != -1 {
-            let end = now.saturating_add(u64::try_from(left).unwrap_or(0));
-            session.expires_at = Some(session.expires_at.map_or(end, |own| own.min(end)));
-        }
-        Ok(session.is_live(now).then_some(session))
+        session.expires_at = [session.expires_at, end].into_iter().flatten().min();
+        Ok(session.is_live(now()).then_some(session))
     }
 
     /// See [`super::SessionStore::create`].
