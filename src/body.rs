@@ -277,7 +277,11 @@ impl HttpBody for ClientBody {
         this.progress.advance();
         Poll::Ready(polled.map(|frame| match frame {
             Ok(frame) => {
-                this.credit.came(frame.data_ref().map_or(0, Bytes::len));
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                this.credit.came(length);
+                this.progress
+                    .bytes
+                    .fetch_add(length as u64, Ordering::Relaxed);
                 this.admit(frame)
             }
             Err(error) => Err(ClientGone::Broken(error).into()),
@@ -299,6 +303,7 @@ pub struct Progress {
     start: Instant,
     /// Milliseconds from `start` to the last piece taken, or [`WAITING`].
     last: AtomicU64,
+    bytes: AtomicU64,
 }
 
 /// The client has been asked for more and has not sent it.
@@ -309,6 +314,7 @@ impl Default for Progress {
         Self {
             start: Instant::now(),
             last: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
         }
     }
 }
@@ -318,6 +324,11 @@ impl Progress {
     pub fn last(&self) -> Option<Instant> {
         let last = self.last.load(Ordering::Relaxed);
         (last != WAITING).then(|| self.start + Duration::from_millis(last))
+    }
+
+    /// Bytes taken so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn advance(&self) {

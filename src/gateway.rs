@@ -27,7 +27,7 @@ use http::{HeaderValue, Request, Response};
 use self::cells::Cells;
 use self::door::{Carried, enter};
 use self::inquiry::Strangers;
-use self::record::{Draft, Record, Spent};
+use self::record::{Record, Spent, Story, lap};
 use self::signin::Signin;
 use self::surface::Surface;
 use crate::access::AccessLog;
@@ -46,6 +46,7 @@ use crate::request_id::RequestIds;
 use crate::route::{Route, RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
+use crate::tracer::Tracer;
 use crate::upstream::{Services, Upstreams};
 
 pub use self::explain::Explanation;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Where requests are logged; `None` if they are not.
     pub access: Option<AccessLog>,
+    /// What makes traces; `None` if there are none.
+    pub tracer: Option<Tracer>,
     /// Operations on one user follow one another.
     pub queues: Arc<Queues>,
     /// Sessions that have been read; `None` if the store is asked each time.
@@ -178,14 +181,13 @@ impl Gateway {
             return Box::pin(self.reply(asks, request, peer, refusal)).await;
         }
         let began = Instant::now();
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
         let accept = parts.headers.get(ACCEPT).cloned();
         let visit = self.signin.visit(&parts);
-        let line = self.shared.access.as_ref();
-        let line = line.map(|log| Draft::begin(log, &parts, &origin, &id));
-        let mut record = Record::begin(began, &self.cells.worker.unrouted, line);
+        let story = Story::begin(&self.shared, &mut parts, &origin, &id);
+        let mut record = Record::begin(began, &self.cells.worker.unrouted, story);
         let caller = Caller {
             peer,
             origin: &origin,
@@ -196,21 +198,18 @@ impl Gateway {
             Some(refusal) => Err(refusal),
         };
         match passed {
-            Ok(reply) => {
-                record.forwarded(reply.status());
-                reply
-            }
+            Ok(reply) => record.forwarded(reply.status()).over(reply),
             Err(refusal) => {
                 log_refusal(&refusal, &id);
-                record.refused(&refusal);
+                let ending = record.refused(&refusal);
                 let page = refusal.may_be_mended_by_signing_in();
                 let page = page
                     .then(|| self.signin.page(visit.as_ref()?, &origin, None))
                     .flatten();
-                match page {
+                ending.over(match page {
                     Some(page) => refusal::to_signin(page, &id),
                     None => refusal.into_response(refusal::wants_html(accept.as_ref()), &id),
-                }
+                })
             }
         }
     }
@@ -224,7 +223,7 @@ impl Gateway {
         record: &mut Record<'a>,
     ) -> Result<Response<Body>, Refusal> {
         let head = Head::check(&parts, &self.head)?;
-        record.note(|line| line.head(&head, &parts));
+        record.note(|story| story.head(&head, &parts));
         enter(&head, caller.peer)?;
         if let Some(own) = self.own(&head, &parts) {
             return Box::pin(self.serve(own, (&head, parts, body), caller, record)).await;
@@ -244,6 +243,7 @@ impl Gateway {
             },
             Arc::clone(&route.headers.trailers),
         )?;
+        record.note(|story| story.sends(&body, route.upstream.map(|id| self.upstreams.name(id))));
         let facts = Facts {
             head: &head,
             peer: caller.peer,
@@ -274,14 +274,15 @@ impl Gateway {
             .routes
             .find(head.host(), head.path(parts), &parts.method)?;
         record.route = self.cells.route(route);
-        record.note(|line| line.route = Some(Arc::clone(&route.name)));
+        record.note(|story| story.route = Some(Arc::clone(&route.name)));
         let client = caller.origin.client;
         let nobody = Who {
             client,
             holder: None,
         };
         let mut told = Told::default();
-        self.take(&route.limits.door, &nobody, &mut told).await?;
+        self.take(&route.limits.door, &nobody, &mut told, record)
+            .await?;
         let token = self.token(route, &parts.headers, client)?;
         if self.is_at_risk(route, &token, parts) {
             let own = || caller.origin.seen(&head.authority);
@@ -290,6 +291,7 @@ impl Gateway {
         let holder = self
             .holder(&token, route.max_age, client, &mut record.spent)
             .await?;
+        record.held_by(&holder);
         let permit = route.policy.judge(holder)?;
         let mut judged = Judged {
             route,
@@ -299,13 +301,12 @@ impl Gateway {
         };
         let who = judged.who(client);
         if let Some((token, session)) = who.holder {
-            record.note(|line| line.user = Some(session.user_id.clone()));
             if route.touch {
                 self.sessions.touch(token, session);
             }
         }
         let mut told = std::mem::take(&mut judged.told);
-        self.take(&route.limits.inside, &judged.who(client), &mut told)
+        self.take(&route.limits.inside, &judged.who(client), &mut told, record)
             .await?;
         judged.told = told;
         Ok(judged)
@@ -323,8 +324,9 @@ impl Gateway {
         let id = route.upstream.ok_or(RouteError::NotFound)?;
         let upstream = self.upstreams.get(id);
         let reply = upstream.forward(outbound).await.map_err(Refusal::from);
-        spent.upstream = asked.elapsed();
-        self.cells.asked(route, spent.upstream, &reply);
+        let lap = lap(asked);
+        spent.upstream = Some(lap);
+        self.cells.asked(route, lap.took, &reply);
         reply
     }
 }

@@ -7,8 +7,6 @@
 //!
 //! A line never holds a token, a key, or the payload of a one-time token.
 
-mod file;
-
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +15,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 use serde_json::Value;
 
-use self::file::AuditFile;
 use crate::config;
+use crate::log_file::LogFile;
 use crate::store::{SessionStore, StoreError};
 
 /// One line.
@@ -63,7 +61,7 @@ pub struct Audit(Sink);
 #[derive(Debug)]
 enum Sink {
     Log,
-    File(AuditFile),
+    File(LogFile),
     Stream {
         store: Arc<SessionStore>,
         key: String,
@@ -85,7 +83,7 @@ impl Audit {
     /// If it cannot.
     pub fn check(config: Option<&config::Audit>) -> io::Result<()> {
         match config.and_then(|config| config.file.as_ref()) {
-            Some(path) => AuditFile::open(path.get_ref()).map(|_| ()),
+            Some(path) => LogFile::open(path.get_ref()).map(|_| ()),
             None => Ok(()),
         }
     }
@@ -99,7 +97,7 @@ impl Audit {
             return Ok(Self(Sink::Log));
         };
         Ok(Self(match (&config.file, &config.stream) {
-            (Some(path), _) => Sink::File(AuditFile::open(path.get_ref())?),
+            (Some(path), _) => Sink::File(LogFile::open(path.get_ref())?),
             (None, Some(key)) => Sink::Stream {
                 store: Arc::clone(store),
                 key: key.get_ref().clone(),
@@ -122,7 +120,7 @@ impl Audit {
                 tracing::info!(target: "drawbridge::audit", line, "audit");
                 Ok(())
             }
-            Sink::File(file) => Ok(file.write(line)?),
+            Sink::File(file) => Ok(file.write((line + "\n").as_bytes())?),
             Sink::Stream {
                 store,
                 key,

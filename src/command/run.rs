@@ -20,17 +20,19 @@ use tokio::task::JoinHandle;
 pub use self::operation::{Control, SetFilter, Signal};
 use self::operation::{Operation, Standing};
 
-use crate::access::AccessLog;
+use crate::access::{self, AccessLog};
 use crate::body::{Body, Incoming};
 use crate::config::fault::Fault;
-use crate::config::{Config, Limits, Listener};
+use crate::config::{self, AccessFormat, Config, Limits, Listener};
 use crate::gateway::{Gateway, Shared};
+use crate::metrics::Metrics;
 use crate::monitor::{self, Monitor, Readiness};
 use crate::peer::Peer;
 use crate::refusal::Refusal;
 use crate::server::{Handler, Server};
 use crate::sessions::{self, Memory};
 use crate::store::{SessionStore, StoreSource};
+use crate::tracer::Tracer;
 use crate::upstream::Services;
 
 /// How long a worker waits for Redis before it serves without: its first requests would be 503 for no reason while the
@@ -122,21 +124,18 @@ pub async fn serve(
     bound: Bound,
     control: Control,
 ) -> anyhow::Result<()> {
-    let access = config
-        .log
-        .access
-        .then(|| AccessLog::start(std::io::stdout()));
-    let (access, writer) = access
-        .transpose()
-        .context("the access log cannot be started")?
+    let metrics = Arc::clone(bound.clients.metrics());
+    let (access, writer) = log_access(&config.access_log, &metrics)?.unzip();
+    let (tracer, exporter) = Tracer::start(&config.tracing)
+        .context("traces cannot be sent")?
         .unzip();
     let shared = Shared {
         access,
+        tracer,
         memory: remember(&mut source, config)?,
         services: Arc::new(Services::watched_in(Handle::current())),
         ..Shared::default()
     };
-    let metrics = Arc::clone(bound.clients.metrics());
     metrics.process.configured();
     let duty = duty::start(config, &source).await?;
     let readiness = Readiness::new(bound.clients.workers());
@@ -187,7 +186,31 @@ pub async fn serve(
     if let Some(writer) = writer {
         writer.finish(LOG_PATIENCE);
     }
+    if let Some(exporter) = exporter {
+        exporter.finish(LOG_PATIENCE);
+    }
     served
+}
+
+/// Opens the access log, if there is to be one.
+fn log_access(
+    config: &config::AccessLog,
+    metrics: &Metrics,
+) -> anyhow::Result<Option<(AccessLog, access::Writer)>> {
+    let format = match config.format {
+        AccessFormat::Json => access::Format::Json,
+        AccessFormat::Logfmt => access::Format::Logfmt,
+    };
+    let lost = Arc::clone(&metrics.process.lost_lines);
+    let opened = match &config.file {
+        Some(file) => Some(AccessLog::in_file(file.get_ref(), format, lost)),
+        None => config
+            .stdout
+            .then(|| AccessLog::start(std::io::stdout(), format, lost)),
+    };
+    opened
+        .transpose()
+        .context("the access log cannot be written")
 }
 
 /// Servers beside the gateway, which outlive it by a moment.

@@ -8,20 +8,21 @@ use toml::de::DeTable;
 use toml::{Spanned, Table, Value};
 
 /// Keys and tables that are looked at when the process starts and never again: connections and threads are made of them.
-const FIXED: [&str; 13] = [
+const FIXED: [&str; 14] = [
+    "access_log",
     "admin",
     "audit",
     "cache",
     "limits.redis",
     "limits.redis_ca",
     "limits.redis_deadline",
-    "log.access",
     "log.format",
     "metrics",
     "server.watch",
     "server.workers",
     "store",
     "tokens.at_rest",
+    "tracing",
 ];
 
 /// What the file says there; of the values, which may be secret, only hashes are kept.

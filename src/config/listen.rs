@@ -160,8 +160,6 @@ pub struct Log {
     pub filter: String,
     /// How a line looks.
     pub format: LogFormat,
-    /// One line per request, at its end, on standard output.
-    pub access: bool,
 }
 
 impl Default for Log {
@@ -169,7 +167,6 @@ impl Default for Log {
         Self {
             filter: "info".to_owned(),
             format: LogFormat::Text,
-            access: false,
         }
     }
 }

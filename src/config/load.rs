@@ -309,7 +309,7 @@ impl Config {
         let settle = |path: &mut Spanned<PathBuf>| *path.get_mut() = folder.join(path.get_ref());
         let store = self.store.get_mut();
         let audit = self.audit.iter_mut().map(|audit| &mut audit.file);
-        let written = audit.chain([&mut store.embedded]);
+        let written = audit.chain([&mut store.embedded, &mut self.access_log.file]);
         written.flatten().for_each(settle);
         let mut named = Vec::new();
         let mut absolute = |path: &mut Option<Spanned<PathBuf>>| {

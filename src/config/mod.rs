@@ -26,6 +26,7 @@ mod route;
 mod sessions;
 mod store;
 mod surface;
+mod telemetry;
 mod upstream;
 pub mod value;
 mod wording;
@@ -56,6 +57,7 @@ pub use self::route::{Auth, Require, Route, Timeouts};
 pub use self::sessions::{Foreign, OnLimit, Sessions, WithoutIat};
 pub use self::store::{AtRest, Charset, Fields, Store, Tokens};
 pub use self::surface::{JwsAlgorithm, Oidc, SelfService, Sso, UnknownSid};
+pub use self::telemetry::{AccessFormat, AccessLog, ParentFrom, Tracing};
 pub use self::upstream::{
     Balance, Ejection, Health, HostHeader, Protocol, RetryBudget, Upstream, UpstreamTls,
 };
@@ -117,6 +119,12 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where changes made through the admin API and the command line are noted. Absent: in the log.
     pub audit: Option<Audit>,
+    /// One line per request.
+    #[serde(default)]
+    pub access_log: AccessLog,
+    /// Traces for an OpenTelemetry collector.
+    #[serde(default)]
+    pub tracing: Tracing,
     /// The services behind the gateway, by name. None are needed where another proxy asks and forwards.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Upstream>")]

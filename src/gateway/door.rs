@@ -6,7 +6,7 @@ use std::time::Instant;
 use http::HeaderMap;
 
 use super::Gateway;
-use super::record::Spent;
+use super::record::{Spent, lap};
 use crate::cache::MaxAge;
 use crate::head::Head;
 use crate::headers;
@@ -92,8 +92,9 @@ impl Gateway {
         };
         let asked = Instant::now();
         let found = self.sessions.recall(token, max_age).await;
-        spent.store = asked.elapsed();
-        self.cells.looked_up(spent.store, &found);
+        let lap = lap(asked);
+        spent.store = Some(lap);
+        self.cells.looked_up(lap.took, &found);
         let found = found?;
         self.learn(client, token, !matches!(found, Standing::Unknown));
         Ok(match found {

@@ -10,7 +10,7 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
-use super::record::{Draft, Record};
+use super::record::{Record, Story};
 use super::signin::Visit;
 use super::{Caller, Gateway, log_refusal};
 use crate::body::{Body, Incoming};
@@ -105,15 +105,14 @@ impl Gateway {
     pub(super) async fn inquire(
         &self,
         asks: &ForwardAuth,
-        (parts, refusal): (Parts, Option<Refusal>),
+        (mut parts, refusal): (Parts, Option<Refusal>),
         peer: &Peer,
     ) -> Answered {
         let began = Instant::now();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
-        let line = self.shared.access.as_ref();
-        let line = line.map(|log| Draft::begin(log, &parts, &origin, &id));
-        let mut record = Record::begin(began, &self.cells.worker.unrouted, line);
+        let story = Story::begin(&self.shared, &mut parts, &origin, &id);
+        let mut record = Record::begin(began, &self.cells.worker.unrouted, story);
         let caller = Caller {
             peer,
             origin: &origin,
@@ -124,10 +123,10 @@ impl Gateway {
             Some(refusal) => Err(refusal),
         };
         match &verdict {
-            Ok(_) => record.forwarded(StatusCode::OK),
+            Ok(_) => record.forwarded(StatusCode::OK).at_once(),
             Err(refusal) => {
                 log_refusal(refusal, &id);
-                record.refused(refusal);
+                record.refused(refusal).at_once();
             }
         }
         let verdict = verdict.map_err(|refusal| {
@@ -150,7 +149,7 @@ impl Gateway {
         record: &mut Record<'a>,
     ) -> Result<Passed, Refusal> {
         let head = Head::check(parts, &self.head)?;
-        record.note(|line| line.head(&head, parts));
+        record.note(|story| story.head(&head, parts));
         // Our own endpoints answer for themselves; a proxy that asks about them has nobody to forward them to.
         if self.own(&head, parts).is_some() {
             return Err(RouteError::NotFound.into());

@@ -1,8 +1,10 @@
 //! Asking the limits of a route, in this process and in the store.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Gateway;
+use super::record::{Record, lap};
 use crate::config::OnError;
 use crate::limit::{Limit, Metered, Scope, Slowed, Told, TooMany, Who};
 use crate::refusal::Refusal;
@@ -26,6 +28,7 @@ impl Gateway {
         limits: &[Limit],
         who: &Who<'_>,
         told: &mut Told,
+        record: &mut Record<'_>,
     ) -> Result<(), Refusal> {
         let mut shared = false;
         for limit in limits {
@@ -37,7 +40,12 @@ impl Gateway {
         }
         if shared {
             // Boxed, so that requests without shared limits do not carry the room for it.
-            return Box::pin(self.take_shared(limits, who, told)).await;
+            let asked = Instant::now();
+            let taken = Box::pin(self.take_shared(limits, who, told)).await;
+            let before = record.spent.limits;
+            record.spent.limits =
+                Some(before.map_or_else(|| lap(asked), |before| before.and(lap(asked))));
+            return taken;
         }
         Ok(())
     }

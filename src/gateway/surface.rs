@@ -64,7 +64,7 @@ impl Gateway {
             client: caller.origin.client,
             holder: None,
         };
-        self.take(&own.limits.door, &who, &mut told).await?;
+        self.take(&own.limits.door, &who, &mut told, record).await?;
         let endpoint = own.endpoint(head.path(&parts), &parts.method)?;
         let token = match endpoint.wants_token() {
             true => self.find(&own.tokens, &parts.headers, who.client)?,
@@ -77,11 +77,12 @@ impl Gateway {
             }
             false => Holder::Nobody,
         };
+        record.held_by(&holder);
         if let (Carried::Token(token, _), Holder::Session(session)) = (&token, &holder) {
-            record.note(|line| line.user = Some(session.user_id.clone()));
             who.holder = Some((token, session));
         }
-        self.take(&own.limits.inside, &who, &mut told).await?;
+        self.take(&own.limits.inside, &who, &mut told, record)
+            .await?;
         let visit = Visit {
             parts: &parts,
             client: who.client,

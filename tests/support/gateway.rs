@@ -82,6 +82,7 @@ pub(crate) struct Setup {
     workers: u16,
     server: String,
     filter: &'static str,
+    access_log: String,
     sessions: Vec<(String, Session)>,
     secrets: Vec<String>,
     env: Vec<(&'static str, String)>,
@@ -99,6 +100,7 @@ pub(crate) fn gateway() -> Setup {
         workers: 1,
         server: "drain_delay = \"0s\"".to_owned(),
         filter: "info,drawbridge=trace",
+        access_log: "stdout = true".to_owned(),
         sessions: Vec::new(),
         secrets: Vec::new(),
         env: Vec::new(),
@@ -214,6 +216,12 @@ impl Setup {
         self
     }
 
+    /// The `[access_log]` table, in place of `stdout = true`.
+    pub(crate) fn access_log(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.access_log);
+        self
+    }
+
     /// More of `gateway.toml`.
     pub(crate) fn toml(mut self, text: &str) -> Self {
         self.rest += text;
@@ -241,11 +249,12 @@ impl Setup {
             &self.listeners
         };
         let text = format!(
-            "[server]\nworkers = {}\n{}\n[log]\nformat = \"json\"\nfilter = \"{}\"\naccess = true\n\
+            "[server]\nworkers = {}\n{}\n[log]\nformat = \"json\"\nfilter = \"{}\"\n[access_log]\n{}\n\
              {listeners}\n[store]\n{}\n{}",
             self.workers,
             self.server,
             self.filter,
+            self.access_log,
             self.store
                 .as_deref()
                 .unwrap_or("embedded = \"sessions.redb\""),

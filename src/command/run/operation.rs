@@ -97,7 +97,7 @@ impl Operation {
             control,
             standing,
         };
-        operation.serve().await
+        Box::pin(operation.serve()).await
     }
 
     async fn serve(mut self) -> anyhow::Result<()> {

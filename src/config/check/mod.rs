@@ -13,6 +13,7 @@ mod route;
 mod sessions;
 mod store;
 mod surface;
+mod telemetry;
 mod upstream;
 
 use std::fs::File;
@@ -42,6 +43,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     admin::check(config, &mut faults);
     metrics::check(config, &mut faults);
     surface::check(config, &mut faults);
+    telemetry::check(config, &mut faults);
     faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
     faults
 }

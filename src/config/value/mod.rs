@@ -182,6 +182,49 @@ string_schema!(
     "Size a second: 512B/s, 1KiB/s"
 );
 
+/// A part of a whole: `"1%"`, `"0.5%"`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Ratio(f64);
+
+impl Ratio {
+    /// So many hundredths.
+    pub const fn percent(n: u32) -> Self {
+        Self(n as f64 / 100.0)
+    }
+
+    /// This part of a number.
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "nobody counts the last digits of a part; a float beyond the range becomes the largest number"
+    )]
+    pub fn of(self, whole: u64) -> u64 {
+        (self.0 * whole as f64) as u64
+    }
+}
+
+impl TryFrom<String> for Ratio {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let number = text.strip_suffix('%').map(|number| number.trim().parse());
+        match number {
+            Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(Self(percent / 100.0)),
+            Some(Ok(_) | Err(_)) | None => Err(format!(
+                "`{text}` is not a part; write a percentage from 0 to 100, such as \"1%\" or \"0.5%\""
+            )),
+        }
+    }
+}
+
+string_schema!(
+    Ratio,
+    r"^\d+(\.\d+)?\s*%$",
+    "Percentage from 0 to 100: 1%, 0.5%"
+);
+
 /// A rate: `"100/s"`, `"600/m"`, `"1000/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -7,30 +7,36 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
+/// A log in a file. It is opened anew when it was renamed or removed (log rotation).
 #[derive(Debug)]
-pub(super) struct AuditFile {
+pub struct LogFile {
     path: PathBuf,
     open: Mutex<File>,
 }
 
-impl AuditFile {
+impl LogFile {
     /// Opens it to add to its end; made, for its owner only, if it is missing.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// If the system does not open it.
+    pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             path: path.to_owned(),
             open: Mutex::new(append_to(path)?),
         })
     }
 
-    /// Adds a line, in one write, so that lines of several processes never mix.
-    pub(super) fn write(&self, mut line: String) -> io::Result<()> {
-        line.push('\n');
+    /// Adds whole lines, in one write, so that lines of several processes never mix.
+    ///
+    /// # Errors
+    /// If they are not in the file as a whole, or it cannot be opened anew.
+    pub fn write(&self, lines: &[u8]) -> io::Result<()> {
         let mut file = self.open.lock();
         if !self.is_still_there(&file)? {
             *file = append_to(&self.path)?;
         }
-        let written = file.write(line.as_bytes())?;
-        if written < line.len() {
+        let written = file.write(lines)?;
+        if written < lines.len() {
             // The disk is full. The next line must not become the rest of this one.
             file.write_all(b"\n").ok();
             return Err(io::ErrorKind::WriteZero.into());
@@ -65,11 +71,11 @@ mod tests {
     fn lines_are_added_and_the_file_is_its_owners_only() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let first = AuditFile::open(&path).unwrap();
-        let second = AuditFile::open(&path).unwrap();
-        first.write("one".to_owned()).unwrap();
-        second.write("two".to_owned()).unwrap();
-        first.write("three".to_owned()).unwrap();
+        let first = LogFile::open(&path).unwrap();
+        let second = LogFile::open(&path).unwrap();
+        first.write(b"one\n").unwrap();
+        second.write(b"two\n").unwrap();
+        first.write(b"three\n").unwrap();
 
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\nthree\n");
         let mode = std::fs::metadata(&path).unwrap().mode();
@@ -80,13 +86,13 @@ mod tests {
     fn after_a_rotation_lines_go_into_a_new_file() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("audit"), folder.path().join("audit.1"));
-        let file = AuditFile::open(&path).unwrap();
-        file.write("one".to_owned()).unwrap();
+        let file = LogFile::open(&path).unwrap();
+        file.write(b"one\n").unwrap();
 
         std::fs::rename(&path, &old).unwrap();
-        file.write("two".to_owned()).unwrap();
+        file.write(b"two\n").unwrap();
         std::fs::remove_file(&path).unwrap();
-        file.write("three".to_owned()).unwrap();
+        file.write(b"three\n").unwrap();
 
         assert_eq!(std::fs::read_to_string(&old).unwrap(), "one\n");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "three\n");
@@ -97,17 +103,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let within = folder.path().join("logs");
         std::fs::create_dir(&within).unwrap();
-        let file = AuditFile::open(&within.join("audit")).unwrap();
+        let file = LogFile::open(&within.join("audit")).unwrap();
 
         std::fs::remove_dir_all(&within).unwrap();
 
-        assert!(file.write("lost".to_owned()).is_err());
+        assert!(file.write(b"lost\n").is_err());
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn a_full_disk_is_an_error() {
-        let full = AuditFile::open(Path::new("/dev/full")).unwrap();
-        assert!(full.write("lost".to_owned()).is_err());
+        let full = LogFile::open(Path::new("/dev/full")).unwrap();
+        assert!(full.write(b"lost\n").is_err());
     }
 }
