@@ -230,6 +230,7 @@ impl Story {
                         story: Some(self),
                         sent: 0,
                         ended,
+                        broken: false,
                     })
                 });
             }
@@ -323,6 +324,7 @@ struct Heard {
     story: Option<Box<Story>>,
     sent: u64,
     ended: bool,
+    broken: bool,
 }
 
 impl HttpBody for Heard {
@@ -340,7 +342,8 @@ impl HttpBody for Heard {
                 this.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
             }
             Poll::Ready(None) => this.ended = true,
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => this.broken = true,
+            Poll::Pending => {}
         }
         polled
     }
@@ -357,7 +360,8 @@ impl HttpBody for Heard {
 impl Drop for Heard {
     fn drop(&mut self) {
         if let Some(story) = self.story.take() {
-            story.tell(self.sent, !self.ended && !self.body.is_end_stream());
+            let whole = !self.broken && (self.ended || self.body.is_end_stream());
+            story.tell(self.sent, !whole);
         }
     }
 }
