@@ -300,10 +300,8 @@ impl Gateway {
             told,
         };
         let who = judged.who(client);
-        if let Some((token, session)) = who.holder {
-            if route.touch {
-                self.sessions.touch(token, session);
-            }
+        if let Some((token, session)) = who.holder.filter(|_| route.touch) {
+            self.sessions.touch(token, session);
         }
         let mut told = std::mem::take(&mut judged.told);
         self.take(&route.limits.inside, &judged.who(client), &mut told, record)
