@@ -1,5 +1,7 @@
 //! Proxies that ask whether a request may pass: each told in its own way, and all told what the gateway itself would do.
 
+#[path = "forward_auth/callers.rs"]
+mod callers;
 #[path = "forward_auth/doors.rs"]
 mod doors;
 #[path = "forward_auth/message.rs"]
