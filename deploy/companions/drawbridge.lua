@@ -11,7 +11,7 @@ local IDENTITY = {
 }
 -- What of a refusal goes to the client.
 local TOLD = {
-    "cache-control", "content-type", "location", "ratelimit", "ratelimit-policy", "retry-after", "vary",
+    "allow", "cache-control", "content-type", "location", "ratelimit", "ratelimit-policy", "retry-after", "vary",
     "www-authenticate", "x-request-id",
 }
 -- Headers of the connection, and those that HAProxy tells drawbridge itself.
