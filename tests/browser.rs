@@ -4,10 +4,12 @@
 mod driver;
 mod support;
 
+use std::time::{Duration, Instant};
+
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use driver::Chromium;
-use support::{Answer, Gateway, Seen, Setup, Upstream, gateway, upstream_that};
+use support::{Answer, Gateway, PATIENCE, Seen, Setup, Upstream, gateway, upstream_that};
 
 /// Pages: one with a button to log in as alice, one that forges a request to the shop, and one that says whose it is.
 fn pages(seen: &Seen) -> Answer {
@@ -55,6 +57,11 @@ fn sso(host: &str, back: &str) -> String {
 
 /// The browser is on this page and is somebody there.
 async fn is_alice_at(browser: &Chromium, address: &str) {
+    // A click may be answered before the browser has set out for the page that comes of it.
+    let start = Instant::now();
+    while browser.address().await != address && start.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(browser.address().await, address);
     assert_eq!(browser.text().await, "hello alice");
 }
@@ -121,6 +128,10 @@ async fn one_session_across_domains_by_a_ticket_and_no_other_place_gets_one() {
     // Another page's form cannot spend the cookie.
     browser.go("https://evil.test/forge").await;
     browser.click("button").await;
+    let start = Instant::now();
+    while browser.address().await != "https://shop.test/.d/logout" && start.elapsed() < PATIENCE {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     assert_eq!(browser.address().await, "https://shop.test/.d/logout");
     assert!(matches!(browser.status().await, 401 | 403));
     browser.go("https://shop.test/").await;
