@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
-use crate::config::{self, Balance, Config, IdentityField, LoginAnswer};
+use crate::config::{self, Balance, Config, IdentityField, LoginAnswer, Protocol};
 use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
@@ -42,6 +42,8 @@ pub struct Route {
     pub upstream: Option<UpstreamId>,
     /// Largest request body in bytes.
     pub max_body: u64,
+    /// Whether its upstream speaks HTTP/2, or may.
+    pub speaks_h2: bool,
     /// What its upstream's answers may announce.
     pub announces: Announces,
     /// Protocols that may be upgraded to, in lower case.
@@ -273,6 +275,7 @@ impl Shared<'_> {
             tokens,
             name,
             upstream,
+            speaks_h2: self.speaks_h2(route),
             max_body: route.max_body.get(),
             announces: Announces::of(route.login, route.logout),
             upgrades: route
@@ -326,10 +329,20 @@ impl Shared<'_> {
         (!sources.is_empty()).then(|| TokenSources::new(&sources, shape))
     }
 
-    fn names_sender(&self, route: &config::Route) -> bool {
+    fn upstream(&self, route: &config::Route) -> Option<&config::Upstream> {
         let named = route.upstream.as_ref().map(Spanned::get_ref);
         let upstream = named.and_then(|name| self.config.upstreams.get(name));
-        upstream.is_some_and(|upstream| upstream.get_ref().balance == Balance::User)
+        upstream.map(Spanned::get_ref)
+    }
+
+    fn names_sender(&self, route: &config::Route) -> bool {
+        let upstream = self.upstream(route);
+        upstream.is_some_and(|upstream| upstream.balance == Balance::User)
+    }
+
+    fn speaks_h2(&self, route: &config::Route) -> bool {
+        let upstream = self.upstream(route);
+        upstream.is_some_and(|upstream| upstream.protocol != Protocol::H1)
     }
 
     fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
