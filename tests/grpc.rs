@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{Gateway, gateway, user};
+use support::{Gateway, Setup, gateway, user};
 
 /// Pinned in `tests/run.sh`, too.
 const VENV: &str = "grpcio-1.85.3";
@@ -57,6 +57,11 @@ impl Drop for Server {
 }
 
 async fn before(server: &Server) -> Gateway {
+    setup(server, "").start().await
+}
+
+/// A gateway before this server, with more lines of the route to it.
+fn setup(server: &Server, more: &str) -> Setup {
     gateway()
         .session("alices-token", user("alice", &["echo"]))
         .tls(&["a.test"])
@@ -66,11 +71,11 @@ async fn before(server: &Server) -> Gateway {
              [upstreams.down]\nprotocol = \"h2\"\nendpoints = [\"http://127.0.0.1:1\"]",
             server.port
         ))
-        .route("prefix = \"/test.Echo\"\nrequire = { all = [\"echo\"] }\nupstream = \"app\"")
+        .route(&format!(
+            "prefix = \"/test.Echo\"\nrequire = {{ all = [\"echo\"] }}\nupstream = \"app\"\n{more}"
+        ))
         .route("prefix = \"/test.Admin\"\nrequire = { all = [\"admin\"] }\nupstream = \"app\"")
         .route("prefix = \"/test.Down\"\nupstream = \"down\"")
-        .start()
-        .await
 }
 
 async fn call(gateway: &Gateway, name: &'static str, token: Option<&'static str>) -> Value {
@@ -172,4 +177,24 @@ async fn refusals_are_statuses_that_a_client_of_grpc_knows() {
         let details = refused["details"].as_str().unwrap();
         assert!(details.starts_with(reason), "{name}: {details}");
     }
+}
+
+#[tokio::test]
+#[ignore = "needs grpcio: tests/run.sh"]
+async fn a_client_may_be_silent_while_it_listens_but_not_both_sides_for_long() {
+    let server = Server::start();
+    let gateway = setup(&server, "timeouts = { idle = \"1s\" }")
+        .toml("[limits]\nmin_body_grace = \"100ms\"")
+        .start()
+        .await;
+
+    let heard: Vec<u32> = (0..25).collect();
+    assert_eq!(
+        call(&gateway, "listen", TOKEN).await,
+        json!({"result": heard})
+    );
+
+    let cut = call(&gateway, "silence", TOKEN).await;
+    assert!(cut["code"].is_string(), "{cut}");
+    assert_ne!(cut["code"], "DEADLINE_EXCEEDED", "{cut}");
 }

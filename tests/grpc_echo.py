@@ -51,6 +51,19 @@ def hang(message, context):
         time.sleep(0.01)
 
 
+def tick(messages, context):
+    for number in range(int(next(messages))):
+        time.sleep(0.1)
+        yield str(number).encode()
+
+
+def keep_silent(messages, context):
+    context.send_initial_metadata(())
+    while context.is_active():
+        time.sleep(0.01)
+    yield b""
+
+
 def was_given_up(message, context):
     return b"yes" if ended.acquire(timeout=20) else b"no"
 
@@ -65,6 +78,8 @@ def serve():
         "Fail": grpc.unary_unary_rpc_method_handler(fail),
         "FailLate": grpc.unary_stream_rpc_method_handler(fail_late),
         "Hang": grpc.unary_unary_rpc_method_handler(hang),
+        "Tick": grpc.stream_stream_rpc_method_handler(tick),
+        "KeepSilent": grpc.stream_stream_rpc_method_handler(keep_silent),
         "WasGivenUp": grpc.unary_unary_rpc_method_handler(was_given_up),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),))
@@ -87,6 +102,25 @@ def talk(channel, metadata):
         answers.append(answer.decode())
         answered.release()
     return answers
+
+
+def listen(method):
+    """Says one thing, and is silent while the server speaks."""
+
+    def ask(channel, metadata):
+        over = threading.Event()
+
+        def messages():
+            yield b"25"
+            over.wait(20)
+
+        try:
+            answers = channel.stream_stream(method)(messages(), metadata=metadata, timeout=20)
+            return [int(answer) for answer in answers]
+        finally:
+            over.set()
+
+    return ask
 
 
 def ask_unary(channel, metadata):
@@ -130,6 +164,8 @@ CALLS = {
         )
     ),
     "chat": talk,
+    "listen": listen("/test.Echo/Tick"),
+    "silence": listen("/test.Echo/KeepSilent"),
     "fail": plain("/test.Echo/Fail"),
     "fail-late": read_until_it_fails,
     "give-up": give_up,
