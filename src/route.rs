@@ -275,7 +275,7 @@ impl Shared<'_> {
             tokens,
             name,
             upstream,
-            speaks_h2: self.speaks_h2(route),
+            speaks_h2: self.upstream(route).is_some_and(speaks_h2),
             max_body: route.max_body.get(),
             announces: Announces::of(route.login, route.logout),
             upgrades: route
@@ -335,16 +335,6 @@ impl Shared<'_> {
         upstream.map(Spanned::get_ref)
     }
 
-    fn names_sender(&self, route: &config::Route) -> bool {
-        let upstream = self.upstream(route);
-        upstream.is_some_and(|upstream| upstream.balance == Balance::User)
-    }
-
-    fn speaks_h2(&self, route: &config::Route) -> bool {
-        let upstream = self.upstream(route);
-        upstream.is_some_and(|upstream| upstream.protocol != Protocol::H1)
-    }
-
     fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
         let own = route.headers.as_ref();
         let mut fields: Vec<_> = own.unwrap_or(self.identity).iter().collect();
@@ -366,11 +356,19 @@ impl Shared<'_> {
             encoding: self.config.identity.encoding,
             max_value: self.config.identity.max_value.as_usize(),
             timeouts: route.timeouts,
-            names_sender: self.names_sender(route),
+            names_sender: self.upstream(route).is_some_and(names_sender),
             route: percent_encoded(name),
             trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
         }
     }
+}
+
+fn names_sender(upstream: &config::Upstream) -> bool {
+    upstream.balance == Balance::User
+}
+
+fn speaks_h2(upstream: &config::Upstream) -> bool {
+    upstream.protocol != Protocol::H1
 }
 
 fn policy(route: &config::Route) -> Policy {
