@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -264,6 +264,9 @@ impl HttpBody for ClientBody {
         let this = self.get_mut();
         let Poll::Ready(polled) = Pin::new(&mut this.incoming).poll_frame(cx) else {
             this.progress.wait_for_client();
+            if this.progress.is_talk() {
+                return Poll::Pending;
+            }
             let idle = this.idle;
             let stalls_at = *this.stalls_at.get_or_insert_with(|| deadline::after(idle));
             let slow_at = this.credit.wait().filter(|slow_at| *slow_at < stalls_at);
@@ -301,13 +304,14 @@ impl HttpBody for ClientBody {
 #[derive(Debug)]
 pub struct Progress {
     start: Instant,
-    /// Milliseconds from `start` to the last piece taken, or [`WAITING`].
+    /// Milliseconds from `start` to the last piece taken.
     last: AtomicU64,
     bytes: AtomicU64,
+    /// Whether the client has been asked for more and has not sent it.
+    waiting: AtomicBool,
+    /// Whether the client may be silent while it listens.
+    talk: AtomicBool,
 }
-
-/// The client has been asked for more and has not sent it.
-const WAITING: u64 = u64::MAX;
 
 impl Default for Progress {
     fn default() -> Self {
@@ -315,6 +319,8 @@ impl Default for Progress {
             start: Instant::now(),
             last: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            waiting: AtomicBool::new(false),
+            talk: AtomicBool::new(false),
         }
     }
 }
@@ -322,8 +328,23 @@ impl Default for Progress {
 impl Progress {
     /// When the last piece was taken; `None` while the client is the one that is waited for.
     pub fn last(&self) -> Option<Instant> {
-        let last = self.last.load(Ordering::Relaxed);
-        (last != WAITING).then(|| self.start + Duration::from_millis(last))
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (!waiting).then(|| self.moved())
+    }
+
+    /// When the last piece was taken, whoever is waited for since.
+    pub fn moved(&self) -> Instant {
+        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
+    }
+
+    /// The body is one side of a conversation by now: its client may be silent, and whoever holds the other side sees to
+    /// it that not both are silent for too long.
+    pub fn talk(&self) {
+        self.talk.store(true, Ordering::Relaxed);
+    }
+
+    fn is_talk(&self) -> bool {
+        self.talk.load(Ordering::Relaxed)
     }
 
     /// Bytes taken so far.
@@ -332,11 +353,12 @@ impl Progress {
     }
 
     fn advance(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(WAITING - 1);
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
     }
 
     fn wait_for_client(&self) {
-        self.last.store(WAITING, Ordering::Relaxed);
+        self.waiting.store(true, Ordering::Relaxed);
     }
 }

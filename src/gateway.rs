@@ -20,7 +20,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 
@@ -41,7 +40,7 @@ use crate::metrics;
 use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::policy::Permit;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Audience, Refusal};
 use crate::request_id::RequestIds;
 use crate::route::{Route, RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
@@ -184,7 +183,7 @@ impl Gateway {
         let (mut parts, body) = request.into_parts();
         let origin = self.forwarded.origin(peer, &parts.headers);
         let id = self.ids.of(&parts.headers, origin.trusted);
-        let accept = parts.headers.get(ACCEPT).cloned();
+        let audience = Audience::of(&parts);
         let visit = self.signin.visit(&parts);
         let story = Story::begin(&self.shared, &mut parts, &origin, &id);
         let mut record = Record::begin(began, &self.cells.worker.unrouted, story);
@@ -208,7 +207,7 @@ impl Gateway {
                     .flatten();
                 ending.over(match page {
                     Some(page) => refusal::to_signin(page, &id),
-                    None => refusal.into_response(refusal::wants_html(accept.as_ref()), &id),
+                    None => refusal.into_response(audience.form(), &id),
                 })
             }
         }
@@ -239,7 +238,7 @@ impl Gateway {
             Bounds {
                 max: route.max_body,
                 idle: route.headers.timeouts.idle.get(),
-                pace: self.pace,
+                pace: self.pace(route, &parts),
             },
             Arc::clone(&route.headers.trailers),
         )?;

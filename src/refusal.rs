@@ -31,7 +31,7 @@ use crate::store::StoreError;
 use crate::token::TokenError;
 use crate::upstream::UpstreamError;
 
-pub use self::form::wants_html;
+pub use self::form::{Audience, Form, wants_html};
 use self::outage::{store, store_unavailable, upstream};
 pub use self::surface::Unserved;
 
@@ -228,23 +228,37 @@ impl Refusal {
         self.answer().status
     }
 
-    /// The response: HTML for a browser that asks for a page, a problem document (RFC 9457) for everybody else.
-    pub fn into_response(self, wants_html: bool, request_id: &HeaderValue) -> Response<Body> {
+    /// The response: HTML for a browser that asks for a page, a status of gRPC for its clients, a problem document
+    /// (RFC 9457) for everybody else.
+    pub fn into_response(self, form: Form, request_id: &HeaderValue) -> Response<Body> {
         let answer = self.answer();
         let title = answer.status.canonical_reason().unwrap_or("Refused");
         let id = request_id.to_str().unwrap_or_default();
-        let (kind, text) = if wants_html {
-            ("text/html; charset=utf-8", form::page(answer, title, id))
-        } else {
-            let more = self.denied().map(denied::more).unwrap_or_default();
-            (
-                "application/problem+json",
-                form::problem(answer, title, id, more),
-            )
+        let (kind, body) = match form {
+            Form::Page => (
+                "text/html; charset=utf-8",
+                Body::text(form::page(answer, title, id)),
+            ),
+            Form::Problem => {
+                let more = self.denied().map(denied::more).unwrap_or_default();
+                let text = form::problem(answer, title, id, more);
+                ("application/problem+json", Body::text(text))
+            }
+            Form::Grpc => ("application/grpc", Body::Empty),
         };
-        let mut response = Response::new(Body::text(text));
-        *response.status_mut() = answer.status;
+        let mut response = Response::new(body);
+        *response.status_mut() = match form {
+            Form::Page | Form::Problem => answer.status,
+            // Else a client would take its guess at what went wrong.
+            Form::Grpc => StatusCode::OK,
+        };
         let headers = response.headers_mut();
+        if form == Form::Grpc {
+            let status = form::grpc_status(answer.status).into();
+            headers.insert(HeaderName::from_static("grpc-status"), status);
+            let message = form::grpc_message(answer);
+            headers.insert(HeaderName::from_static("grpc-message"), message);
+        }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(VARY, HeaderValue::from_static("Accept"));

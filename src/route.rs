@@ -13,7 +13,7 @@ use toml::Spanned;
 
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
-use crate::config::{self, Balance, Config, IdentityField, LoginAnswer};
+use crate::config::{self, Balance, Config, IdentityField, LoginAnswer, Protocol};
 use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
 use crate::limit::RouteLimits;
@@ -42,6 +42,8 @@ pub struct Route {
     pub upstream: Option<UpstreamId>,
     /// Largest request body in bytes.
     pub max_body: u64,
+    /// Whether its upstream speaks HTTP/2, or may.
+    pub speaks_h2: bool,
     /// What its upstream's answers may announce.
     pub announces: Announces,
     /// Protocols that may be upgraded to, in lower case.
@@ -273,6 +275,7 @@ impl Shared<'_> {
             tokens,
             name,
             upstream,
+            speaks_h2: self.upstream(route).is_some_and(speaks_h2),
             max_body: route.max_body.get(),
             announces: Announces::of(route.login, route.logout),
             upgrades: route
@@ -326,10 +329,10 @@ impl Shared<'_> {
         (!sources.is_empty()).then(|| TokenSources::new(&sources, shape))
     }
 
-    fn names_sender(&self, route: &config::Route) -> bool {
+    fn upstream(&self, route: &config::Route) -> Option<&config::Upstream> {
         let named = route.upstream.as_ref().map(Spanned::get_ref);
         let upstream = named.and_then(|name| self.config.upstreams.get(name));
-        upstream.is_some_and(|upstream| upstream.get_ref().balance == Balance::User)
+        upstream.map(Spanned::get_ref)
     }
 
     fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
@@ -353,11 +356,19 @@ impl Shared<'_> {
             encoding: self.config.identity.encoding,
             max_value: self.config.identity.max_value.as_usize(),
             timeouts: route.timeouts,
-            names_sender: self.names_sender(route),
+            names_sender: self.upstream(route).is_some_and(names_sender),
             route: percent_encoded(name),
             trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
         }
     }
+}
+
+fn names_sender(upstream: &config::Upstream) -> bool {
+    upstream.balance == Balance::User
+}
+
+fn speaks_h2(upstream: &config::Upstream) -> bool {
+    upstream.protocol != Protocol::H1
 }
 
 fn policy(route: &config::Route) -> Policy {

@@ -314,7 +314,7 @@ async fn endpoints_take_turns_and_a_dead_one_is_passed_over() {
     );
     let gateway = gateway()
         .toml(&format!(
-            "[upstreams.app]\nhost = \"endpoint\"\nendpoints = {endpoints}"
+            "[upstreams.app]\nbalance = \"round_robin\"\nhost = \"endpoint\"\nendpoints = {endpoints}"
         ))
         .route("prefix = \"/\"\nauth = \"public\"\nupstream = \"app\"")
         .start()

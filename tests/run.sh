@@ -7,11 +7,12 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, Chromium, Schemathesis), then checks format, lints and
+Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, grpcio, Chromium, Schemathesis), then checks format, lints and
 dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes
 about 10 minutes the first time on two cores, most of it compiling.
 
-  --long    also what takes minutes: Schemathesis for five of them, and a hundred thousand users
+  --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, and ten
+            gigabytes each way
   --quick   only the tests: no format, lint and dependency checks, and nothing is installed
 HELP
     exit 0
@@ -72,6 +73,16 @@ install_missing() {
     fi
 }
 
+# Pinned, as in tests/grpc.rs.
+grpcio=1.85.3
+
+install_grpcio() {
+    local venv="${CARGO_TARGET_DIR:-target}/grpcio-$grpcio"
+    "$venv/bin/python" -c 'import grpc' 2>/dev/null && return
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check "grpcio==$grpcio"
+}
+
 install_nextest() {
     cargo nextest --version >/dev/null 2>&1 && return
     echo "cargo-nextest is missing; building it takes a few minutes"
@@ -123,6 +134,14 @@ export RUST_BACKTRACE="${RUST_BACKTRACE:-0}"
 ulimit -n 8192 2>/dev/null || true
 cargo nextest run --locked
 
+section "gRPC"
+if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/grpcio-$grpcio" ]; then
+    echo "grpcio is not installed; bash tests/run.sh does that"
+else
+    install_grpcio
+    cargo nextest run --locked --test grpc --run-ignored only
+fi
+
 section "Tests in a browser"
 if browser; then
     cargo nextest run --locked --test browser --run-ignored only
@@ -145,4 +164,5 @@ esac
 if [ "${1:-}" = "--long" ]; then
     section "Tests that take minutes"
     cargo nextest run --locked --test sessions --run-ignored only
+    cargo nextest run --locked --test upstreams --run-ignored only
 fi

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use http::HeaderMap;
+use http::request::Parts;
 
 use super::Gateway;
 use super::record::{Spent, lap};
 use crate::cache::MaxAge;
 use crate::head::Head;
 use crate::headers;
+use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::policy::Holder;
 use crate::refusal::Refusal;
@@ -75,6 +77,15 @@ impl Gateway {
                 Ok(Carried::Malformed)
             }
         }
+    }
+
+    /// How slowly the body of this request may come. Messages of a call of gRPC come when there are any.
+    pub(super) fn pace(&self, route: &Route, parts: &Parts) -> Pace {
+        let rate = match route.speaks_h2 && headers::is_grpc(parts) {
+            true => 0,
+            false => self.pace.rate,
+        };
+        Pace { rate, ..self.pace }
     }
 
     /// Who holds this token.

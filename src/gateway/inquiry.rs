@@ -20,7 +20,7 @@ use crate::headers::{Facts, Instructions};
 use crate::inquiry::{self, InquiryError};
 use crate::limit;
 use crate::peer::Peer;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Form, Refusal};
 use crate::route::RouteError;
 
 /// Envoy's way to have headers taken off over HTTP.
@@ -186,7 +186,7 @@ fn respond(asks: &ForwardAuth, answered: Answered) -> Response<Body> {
         }) => match asks.proxy.relays_redirects() {
             true => refusal::to_signin(page, &id),
             false => {
-                let mut response = refusal.into_response(wants_html, &id);
+                let mut response = refusal.into_response(Form::page_if(wants_html), &id);
                 response.headers_mut().insert(LOCATION, page);
                 response
             }
@@ -195,7 +195,7 @@ fn respond(asks: &ForwardAuth, answered: Answered) -> Response<Body> {
             refusal,
             wants_html,
             ..
-        }) => refusal.into_response(wants_html, &id),
+        }) => refusal.into_response(Form::page_if(wants_html), &id),
     }
 }
 

@@ -31,7 +31,7 @@ use crate::body::{Body, BodyError, Bounds, Incoming};
 use crate::config::ForwardAuth;
 use crate::inquiry::{self, InquiryError};
 use crate::peer::Peer;
-use crate::refusal::{self, Refusal};
+use crate::refusal::{self, Form, Refusal};
 
 /// The one method that there is.
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
@@ -163,7 +163,7 @@ async fn refuse(refused: Refused, id: &HeaderValue, request_id: String) -> Check
     let (meant, code) = (refusal.status(), refusal.code());
     let response = match signin {
         Some(page) => refusal::to_signin(page, id),
-        None => refusal.into_response(wants_html, id),
+        None => refusal.into_response(Form::page_if(wants_html), id),
     };
     let (mut head, body) = response.into_parts();
     head.headers.remove(CONNECTION);

@@ -8,6 +8,7 @@
 //! The token is the user's secret and not the upstream's business; it goes no further unless the route asks for it.
 
 mod forwarded;
+mod grpc;
 mod hop;
 mod instructions;
 mod managed;
@@ -37,6 +38,7 @@ use crate::until::Until;
 use crate::upgraded::OnUpgrade;
 
 pub use self::forwarded::{ForwardedPlan, Origin};
+pub use self::grpc::is_grpc;
 pub use self::hop::{is_hop_by_hop, nominated, upgrade_protocol};
 pub use self::instructions::Instructions;
 pub use self::managed::Managed;

@@ -178,7 +178,7 @@ fn each_status_comes_with_the_fields_that_it_calls_for() {
     for (refusal, status, _) in all() {
         let shown = format!("{refusal:?}");
 
-        let response = refusal.into_response(false, &HeaderValue::from_static("id-1"));
+        let response = refusal.into_response(Form::Problem, &HeaderValue::from_static("id-1"));
 
         assert_eq!(
             field(&response, "content-type"),
@@ -212,7 +212,8 @@ fn each_status_comes_with_the_fields_that_it_calls_for() {
 #[test]
 fn the_challenge_follows_rfc_6750() {
     let challenge = |denied: Denied| {
-        let response = Refusal::from(denied).into_response(false, &HeaderValue::from_static("1"));
+        let response =
+            Refusal::from(denied).into_response(Form::Problem, &HeaderValue::from_static("1"));
         field(&response, "www-authenticate").unwrap().to_owned()
     };
 
@@ -236,7 +237,7 @@ fn a_wait_is_told_in_whole_seconds_that_suffice() {
         let response = Refusal::from(Slowed {
             retry_after: Duration::from_millis(millis),
         })
-        .into_response(false, &HeaderValue::from_static("1"));
+        .into_response(Form::Problem, &HeaderValue::from_static("1"));
 
         assert_eq!(field(&response, "retry-after"), Some(seconds));
     }
@@ -244,10 +245,13 @@ fn a_wait_is_told_in_whole_seconds_that_suffice() {
 
 #[test]
 fn the_body_is_a_problem_document_or_a_page_and_never_holds_a_cause() {
-    for html in [false, true] {
+    for (html, accept) in [(false, ""), (true, "text/html")] {
         let refusal = Refusal::from(StoreError::Failed("NOAUTH at 10.0.0.5".to_owned()));
 
-        let response = refusal.into_response(html, &HeaderValue::from_static("id-1"));
+        let response = refusal.into_response(
+            audience(accept, "").form(),
+            &HeaderValue::from_static("id-1"),
+        );
 
         let length = response.body().size_hint().exact().unwrap();
         let Body::Text(Some(text)) = response.into_body() else {
@@ -284,7 +288,45 @@ fn a_page_is_for_those_who_ask_for_one() {
     ];
 
     for (accept, expected) in cases {
-        let accept = HeaderValue::from_static(accept);
-        assert_eq!(wants_html(Some(&accept)), expected, "{accept:?}");
+        let page = audience(accept, "").form() == Form::Page;
+        assert_eq!(page, expected, "{accept:?}");
+    }
+}
+
+/// Whoever sends these fields over HTTP/2.
+fn audience(accept: &str, content_type: &str) -> Audience {
+    let request = http::Request::builder()
+        .version(http::Version::HTTP_2)
+        .header("accept", accept)
+        .header("content-type", content_type);
+    let (parts, ()) = request.body(()).unwrap().into_parts();
+    Audience::of(&parts)
+}
+
+#[test]
+fn a_client_of_grpc_gets_a_status_of_its_own_and_the_fields_besides() {
+    for (refusal, status, code) in all() {
+        let shown = format!("{refusal:?}");
+        let grpc = audience("", "application/grpc");
+
+        let response = refusal.into_response(grpc.form(), &HeaderValue::from_static("id-1"));
+
+        let expected = match status {
+            401 => "16",
+            403 => "7",
+            404 | 405 => "12",
+            413 | 414 | 431 => "8",
+            429 | 502..=504 => "14",
+            400 => "13",
+            _ => "2",
+        };
+        assert_eq!(response.status(), 200, "{shown}");
+        assert_eq!(field(&response, "content-type"), Some("application/grpc"));
+        assert_eq!(field(&response, "grpc-status"), Some(expected), "{shown}");
+        let message = field(&response, "grpc-message").unwrap();
+        assert!(message.starts_with(&format!("{code}: ")), "{message}");
+        assert!(matches!(response.body(), Body::Empty));
+        let again = response.headers().contains_key("retry-after");
+        assert_eq!(again, status == 503 || status == 429, "{shown}");
     }
 }

@@ -37,7 +37,7 @@ use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener, Network};
 use crate::metrics::Metrics;
 use crate::peer::Peer;
-use crate::refusal::Refusal;
+use crate::refusal::{Form, Refusal};
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -56,7 +56,7 @@ pub trait Handler: Send + Sync + 'static {
         refusal: Refusal,
     ) -> impl Future<Output = Response<Body>> + Send {
         let nameless = HeaderValue::from_static("");
-        std::future::ready(refusal.into_response(false, &nameless))
+        std::future::ready(refusal.into_response(Form::Problem, &nameless))
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) fn of(
     let body = if incoming.is_end_stream() {
         Body::Empty
     } else {
+        if let Some(progress) = &progress {
+            progress.talk();
+        }
         Body::stream(Reply {
             incoming,
             progress,
@@ -73,7 +76,7 @@ impl Reply {
         let stalls_at = *self.stalls_at.get_or_insert_with(|| deadline::after(idle));
         loop {
             // In a conversation the client may be the one who speaks.
-            let moved = self.progress.as_ref().and_then(|progress| progress.last());
+            let moved = self.progress.as_ref().map(|progress| progress.moved());
             let moved = moved.map_or(stalls_at, |moved| deadline::later(moved, idle));
             let deadline = self.waits.by(stalls_at.max(moved));
             ready!(self.timer.poll(cx, deadline));

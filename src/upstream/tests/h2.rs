@@ -235,10 +235,9 @@ async fn what_an_endpoint_has_not_looked_at_is_sent_to_another() {
     })
     .await;
     let (works, seen) = endpoint(ok).await;
-    let upstream = h2(
-        &[refusing, works],
-        "balance = 'round_robin'\nweights = [100, 1]",
-    );
+    let upstream = h2(&[refusing, works], "");
+    // So the other one is asked first.
+    upstream.endpoints[1].place.standing.found(false);
 
     let answer = send(&upstream, request(Method::POST, Body::Empty))
         .await
