@@ -18,3 +18,5 @@ mod single;
 mod streams;
 #[path = "invalidation/tombstones.rs"]
 mod tombstones;
+#[path = "invalidation/waiting.rs"]
+mod waiting;

@@ -11,10 +11,13 @@ use tokio::time::{Instant, sleep_until};
 use super::counts::{Counts, count};
 use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
 use crate::changes::Worth;
+use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
 
 /// Between two moments at which refreshes are asked for.
 const BEAT: Duration = Duration::from_millis(4);
+/// An answer that has taken longer is asked for again where the store is asked each time.
+const PAUSED: Duration = Duration::from_secs(1);
 
 /// One worker's way through the cache. Its questions go over that worker's connection and run on its runtime; those of
 /// another worker are not waited for, because that one's connection may be the one that is broken.
@@ -68,7 +71,11 @@ where
         if max_age == MaxAge::STRICT {
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.
-            let answer = Box::pin(ask()).await?;
+            let mut answer = Box::pin(ask()).await?;
+            if Uptime::now().since(answer.basis.sent_at()) > PAUSED && Safeguard::Age.holds() {
+                // This process stood still meanwhile, and nobody knows for how long the answer has lain there.
+                answer = Box::pin(ask()).await?;
+            }
             return Ok(self.cache.correct(digest, answer));
         }
         let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
@@ -115,15 +122,14 @@ where
     {
         loop {
             let flying = self.flights.lock().get(digest).cloned();
-            let joined = flying.is_some();
             let mut landed = flying.unwrap_or_else(|| self.take_off(digest, ask()));
             let outcome = match landed.wait_for(Option::is_some).await {
                 Ok(outcome) => outcome.clone(),
                 Err(_) => None,
             };
             match outcome {
-                // Asked for before we came, and perhaps too long before.
-                Some(Ok(entry)) if joined && !entry.is_young(Uptime::now(), max_age) => {}
+                // Asked for before we came, and perhaps too long before; or this process stood still meanwhile.
+                Some(Ok(entry)) if !entry.is_young(Uptime::now(), max_age) => {}
                 Some(outcome) => return outcome,
                 // Its task broke off. Whatever broke it may break this request, too, but no other.
                 None => return Ok(self.cache.keep(digest, ask().await?)),

@@ -1,5 +1,6 @@
 //! Real sockets on both sides: upstreams that speak raw bytes, and clients that come through a real HTTP server.
 
+mod anybody;
 mod h2;
 mod reuse;
 mod sharing;
