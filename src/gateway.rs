@@ -17,7 +17,6 @@ mod signin;
 mod streams;
 mod surface;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,9 +24,9 @@ use http::header::ACCEPT;
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 
-use self::appeal::Appeal;
+use self::appeal::{Appeal, Judged};
 use self::cells::Cells;
-use self::door::{Carried, enter};
+use self::door::enter;
 use self::inquiry::Strangers;
 use self::record::{Draft, Record, Spent};
 use self::signin::Signin;
@@ -42,10 +41,9 @@ use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::pace::Pace;
 use crate::peer::Peer;
-use crate::policy::Permit;
 use crate::refusal::{self, Refusal};
 use crate::request_id::RequestIds;
-use crate::route::{Route, RouteError, Routes};
+use crate::route::{RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
 use crate::upstream::{Admission, SOON, Services, Upstreams};
@@ -346,28 +344,6 @@ impl Gateway {
         spent.upstream = asked.elapsed();
         self.cells.asked(route, spent.upstream, &reply);
         reply
-    }
-}
-
-/// A request that may pass.
-#[derive(Debug)]
-struct Judged<'a> {
-    route: &'a Route,
-    token: Carried,
-    permit: Permit,
-    /// When it was judged.
-    since: Uptime,
-    /// What its sender is told of limits.
-    told: Told,
-}
-
-impl Judged<'_> {
-    /// Who sends it.
-    fn who(&self, client: IpAddr) -> Who<'_> {
-        Who {
-            client,
-            holder: self.token.held_by(&self.permit),
-        }
     }
 }
 

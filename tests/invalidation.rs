@@ -4,6 +4,10 @@ mod support;
 
 #[path = "invalidation/bench.rs"]
 mod bench;
+#[path = "invalidation/checker.rs"]
+mod checker;
+#[path = "invalidation/counted.rs"]
+mod counted;
 #[path = "invalidation/groups.rs"]
 mod groups;
 #[path = "invalidation/own.rs"]

@@ -130,5 +130,5 @@ esac
 
 if [ "${1:-}" = "--long" ]; then
     section "Tests that take minutes"
-    cargo nextest run --locked --test sessions --run-ignored only
+    cargo nextest run --locked --test sessions --test invalidation --run-ignored only
 fi

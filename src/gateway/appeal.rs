@@ -1,4 +1,4 @@
-//! Judging a request once more that had to wait after it was let in: for a shared limit, or for its upstream.
+//! A request that was let in, and judging it once more if it has to wait afterwards: for a shared limit, or for its upstream.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -6,10 +6,34 @@ use std::pin::Pin;
 use super::Gateway;
 use super::door::Carried;
 use super::record::Spent;
+use crate::limit::{Told, Who};
 use crate::policy::Permit;
 use crate::refusal::Refusal;
 use crate::route::Route;
 use crate::upstream::Judge;
+use crate::uptime::Uptime;
+
+/// A request that may pass.
+#[derive(Debug)]
+pub(super) struct Judged<'a> {
+    pub(super) route: &'a Route,
+    pub(super) token: Carried,
+    pub(super) permit: Permit,
+    /// When it was judged.
+    pub(super) since: Uptime,
+    /// What its sender is told of limits.
+    pub(super) told: Told,
+}
+
+impl Judged<'_> {
+    /// Who sends it.
+    pub(super) fn who(&self, client: IpAddr) -> Who<'_> {
+        Who {
+            client,
+            holder: self.token.held_by(&self.permit),
+        }
+    }
+}
 
 /// What it takes to judge a request again.
 #[derive(Debug, Clone, Copy)]

@@ -42,7 +42,7 @@ impl Desk {
         Self::open_at(&redis.url()).await
     }
 
-    async fn open_at(url: &str) -> Self {
+    pub(crate) async fn open_at(url: &str) -> Self {
         let config = config(url);
         let mut source = StoreSource::open(config.store.get_ref(), &config.tokens).unwrap();
         source.listen(&config).unwrap();
