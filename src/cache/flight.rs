@@ -120,16 +120,22 @@ where
     where
         A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
     {
+        let mut paused = false;
         loop {
             let flying = self.flights.lock().get(digest).cloned();
+            let joined = flying.is_some();
             let mut landed = flying.unwrap_or_else(|| self.take_off(digest, ask()));
             let outcome = match landed.wait_for(Option::is_some).await {
                 Ok(outcome) => outcome.clone(),
                 Err(_) => None,
             };
             match outcome {
-                // Asked for before we came, and perhaps too long before; or this process stood still meanwhile.
-                Some(Ok(entry)) if !entry.is_young(Uptime::now(), max_age) => {}
+                // Asked for before we came, and perhaps too long before.
+                Some(Ok(entry)) if joined && !entry.is_young(Uptime::now(), max_age) => {}
+                // Asked for by us: this process stood still meanwhile, which it does not do each time.
+                Some(Ok(entry)) if !paused && !entry.is_young(Uptime::now(), max_age) => {
+                    paused = true;
+                }
                 Some(outcome) => return outcome,
                 // Its task broke off. Whatever broke it may break this request, too, but no other.
                 None => return Ok(self.cache.keep(digest, ask().await?)),
