@@ -1,4 +1,5 @@
-"""CPU per request of gateways that do the same work, measured in turns. Started by run.sh.
+"""CPU per request of gateways that do the same work, measured in turns; and, as further parts, memory, whether cost grows
+with what there is, and how fast a kick is known elsewhere. Started by run.sh.
 
 Requests are counted at the upstream, CPU in the gateway's /proc/PID/task/*/schedstat, both over the same stretch
 of one wrk run, so handshakes and start-up are outside. Contenders and bars stand in contenders.py.
@@ -17,10 +18,14 @@ import subprocess
 import sys
 import time
 
+import kick
+import memory
+import scale
 from contenders import CONTENDERS, RATIOS, verify
 from stage import BODY, CONNECTIONS, TOKENS, Failed, Stage, Surroundings
 from stage import cpu_ns, fill_redis, make_certificate, rss_mib, start_redis, start_upstream, upstream_count
 
+PARTS = ["cpu", "memory", "scale", "kick"]
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
 
@@ -116,25 +121,21 @@ def report(contenders, rounds, verdicts, options, stage):
             f"| {contender.title} | {cpu} | {between} | {middle['per_second']:,.0f} | {middle['busy']:.0%} "
             f"| {middle['p50_us']:.0f} | {middle['p99_us']:.0f} | {max(columns['rss_mib']):.1f} |"
         )
-    lines += ["", "| ratio | median | min .. max | bar | |", "|---|---:|---:|---:|---|"]
-    for found in verdicts:
-        over, under = (CONTENDERS[name].title for name in found["ratio"])
-        middle, between = spread(found["values"], ".2f") if "values" in found else ("", "")
-        bar = "" if found["bar"] is None else f"≤ {found['bar']:.2f}"
-        lines.append(f"| {over} / {under} | {middle} | {between} | {bar} | {found['verdict']} |")
     return "\n".join(lines) + "\n"
 
 
 def options_from(argv):
     parser = argparse.ArgumentParser(
         prog="benches/run.sh",
-        description="CPU per request of drawbridge and of nginx doing the same work, on the same core, in turns.",
+        description="CPU per request of drawbridge and of nginx doing the same work, on the same core, in turns; memory; flat "
+        "cost; how fast a kick is known elsewhere. Ends with one table of all that was held to a bar.",
         epilog="Ends with 0 if every bar is met, 1 if one is not, 2 if it could not be measured.",
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (5)")
     parser.add_argument("--seconds", type=float, default=4, metavar="N", help="length of a turn (4)")
     parser.add_argument("--warm", type=float, default=1, metavar="N", help="seconds before each turn that do not count (1)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds: does it run at all?")
+    parser.add_argument("--part", action="append", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)} (all)")
     parser.add_argument("--only", metavar="LIST", help=f"some of: {','.join(CONTENDERS)}")
     parser.add_argument("--bin", type=pathlib.Path, metavar="PATH", help="the drawbridge to measure (builds one with --release)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write every round's numbers here")
@@ -146,12 +147,13 @@ def options_from(argv):
     names = options.only.split(",") if options.only else list(CONTENDERS)
     if unknown := set(names) - set(CONTENDERS):
         parser.error(f"no such contender: {', '.join(sorted(unknown))}")
+    options.part = options.part or PARTS
     options.contenders = {name: CONTENDERS[name] for name in names}
     return options
 
 
 def drawbridge_binary(options):
-    if not any(name.startswith("drawbridge") for name in options.contenders):
+    if options.part == ["cpu"] and not any(name.startswith("drawbridge") for name in options.contenders):
         return None
     if options.bin:
         return options.bin.resolve(strict=True)
@@ -170,23 +172,56 @@ def run(stage, options):
     around = Surroundings(stage, redis_port, start_upstream(stage), cert, key, tokens, poor_token, drawbridge)
     if stage.shared_core:
         print("only one core: the gateway shares it with wrk, Redis and the upstream", file=sys.stderr)
+    rows, text, numbers = [], "", {}
+    if "cpu" in options.part:
+        rounds, verdicts = compare(around, options)
+        text = report(options.contenders, rounds, verdicts, options, stage)
+        numbers.update(rounds=rounds, ratios=verdicts)
+        rows += [ratio_row(found) for found in verdicts]
+    if "memory" in options.part:
+        rows += memory.measure(around, options)
+    if "scale" in options.part:
+        rows += scale.measure_all(around, measure, options)
+    if "kick" in options.part:
+        (stage.dir / "tokens").write_text("\n".join(tokens) + "\n")
+        rows += kick.measure(around, options)
+    text += "\n" + table(rows)
+    numbers["bars"] = rows
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
+    (out / "report.md").write_text(text)
+    numbers = json.dumps(numbers, indent=1) + "\n"
+    (out / "report.json").write_text(numbers)
+    if options.json:
+        options.json.write_text(numbers)
+    print(text)
+    return 0 if all(met for _, _, _, met in rows) else 1
+
+
+def compare(around, options):
+    """The contenders, in turns."""
     for name, contender in options.contenders.items():
         contender.pid, contender.port = contender.start(around, name)
         verify(name, contender, around)
     if len({contender.cipher for contender in options.contenders.values()}) > 1:
         raise Failed(f"different ciphers: { {n: c.cipher for n, c in options.contenders.items()} }")
     rounds = measure_all(options.contenders, around, options)
-    verdicts = judge(rounds)
-    text = report(options.contenders, rounds, verdicts, options, stage)
-    numbers = json.dumps({"rounds": rounds, "ratios": verdicts}, indent=1) + "\n"
-    out = HERE / "out"
-    out.mkdir(exist_ok=True)
-    (out / "report.md").write_text(text)
-    (out / "report.json").write_text(numbers)
-    if options.json:
-        options.json.write_text(numbers)
-    print(text)
-    return 1 if any(found["verdict"] == "FAIL" for found in verdicts) else 0
+    return rounds, judge(rounds)
+
+
+def ratio_row(found):
+    over, under = (CONTENDERS[name].title for name in found["ratio"])
+    bar = "" if found["bar"] is None else f"≤ {found['bar']:.2f}"
+    value = f"{found['median']:.2f}" if "median" in found else "not measured"
+    return f"CPU: {over} / {under}", value, bar, found["verdict"] != "FAIL"
+
+
+def table(rows):
+    """All that was held to a bar, and what else was found."""
+    lines = ["| what | found | bar | |", "|---|---:|---:|---|"]
+    for what, value, bar, met in rows:
+        lines.append(f"| {what} | {value} | {bar} | {'' if not bar else 'PASS' if met else 'FAIL'} |")
+    return "\n".join(lines) + "\n"
 
 
 def main():

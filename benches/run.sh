@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures CPU per request of drawbridge and of nginx doing the same work. `benches/run.sh --help` tells the rest.
+# Measures what drawbridge costs beside nginx doing the same work, and how fast a kick is known everywhere. `benches/run.sh --help` tells the rest.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

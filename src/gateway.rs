@@ -5,6 +5,7 @@
 //! takes an [`Outbound`](crate::headers::Outbound), only [`HeaderPlan::dress`](crate::headers::HeaderPlan::dress) makes
 //! one and needs a [`Permit`](crate::policy::Permit), and only [`Policy::judge`](crate::policy::Policy::judge) makes that.
 
+mod appeal;
 mod cells;
 mod door;
 mod explain;
@@ -16,15 +17,15 @@ mod signin;
 mod streams;
 mod surface;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 
+use self::appeal::{Appeal, Judged};
 use self::cells::Cells;
-use self::door::{Carried, enter};
+use self::door::enter;
 use self::inquiry::Strangers;
 use self::record::{Record, Spent, Story, lap};
 use self::signin::Signin;
@@ -39,14 +40,14 @@ use crate::limit::{Limits, Meter, Told, Who};
 use crate::metrics;
 use crate::pace::Pace;
 use crate::peer::Peer;
-use crate::policy::Permit;
 use crate::refusal::{self, Audience, Refusal};
 use crate::request_id::RequestIds;
-use crate::route::{Route, RouteError, Routes};
+use crate::route::{RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
 use crate::tracer::Tracer;
-use crate::upstream::{Services, Upstreams};
+use crate::upstream::{Admission, SOON, Services, Upstreams};
+use crate::uptime::Uptime;
 
 pub use self::explain::Explanation;
 
@@ -253,7 +254,10 @@ impl Gateway {
             route
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, permit, upgrade)?;
-        let reply = self.cross(route, outbound, &mut record.spent).await?;
+        let appeal = Appeal::new(self, route, token, who.client);
+        let reply = self
+            .cross(outbound, (appeal, &judged), &mut record.spent)
+            .await?;
         let reply = self.settle(route, reply, left, who.client).await?;
         let mut reply = self.cut(route, &who, reply);
         judged.told.write(reply.headers_mut());
@@ -296,6 +300,7 @@ impl Gateway {
             route,
             token,
             permit,
+            since: Uptime::now(),
             told,
         };
         let who = judged.who(client);
@@ -306,46 +311,38 @@ impl Gateway {
         self.take(&route.limits.inside, &judged.who(client), &mut told, record)
             .await?;
         judged.told = told;
+        if Uptime::now().since(judged.since) > SOON {
+            judged.permit = Appeal::new(self, route, &judged.token, client)
+                .judge()
+                .await?;
+            judged.since = Uptime::now();
+        }
         Ok(judged)
     }
 
     /// The upstream's answer.
     async fn cross(
         &self,
-        route: &Route,
         outbound: Outbound,
+        (appeal, judged): (Appeal<'_>, &Judged<'_>),
         spent: &mut Spent,
     ) -> Result<Response<Body>, Refusal> {
         let asked = Instant::now();
+        let route = appeal.route;
         // A route of requests that another proxy forwards: whoever comes here finds nothing.
         let id = route.upstream.ok_or(RouteError::NotFound)?;
         let upstream = self.upstreams.get(id);
-        let reply = upstream.forward(outbound).await.map_err(Refusal::from);
+        let mut hearing = appeal.against(&judged.permit);
+        let admission = Admission {
+            since: judged.since,
+            judge: &mut hearing,
+        };
+        let reply = upstream.forward(outbound, admission).await;
+        let reply = reply.map_err(|error| hearing.refusal().unwrap_or_else(|| error.into()));
         let lap = lap(asked);
         spent.upstream = Some(lap);
         self.cells.asked(route, lap.took, &reply);
         reply
-    }
-}
-
-/// A request that may pass.
-#[derive(Debug)]
-struct Judged<'a> {
-    route: &'a Route,
-    token: Carried,
-    permit: Permit,
-    /// What its sender is told of limits.
-    told: Told,
-}
-
-impl Judged<'_> {
-    /// Who sends it.
-    fn who(&self, client: IpAddr) -> Who<'_> {
-        let holder = match (&self.token, self.permit.session()) {
-            (Carried::Token(token, _), Some(session)) => Some((token, session)),
-            (Carried::Token(..) | Carried::Nothing | Carried::Malformed, _) => None,
-        };
-        Who { client, holder }
     }
 }
 

@@ -93,6 +93,18 @@ impl Permit {
     pub fn session(&self) -> Option<&Session> {
         self.session.as_deref()
     }
+
+    /// Whether an upstream would be told of the same user with the same rights. Ends are told, too, but move with use.
+    pub fn tells_as(&self, other: &Self) -> bool {
+        let told = |permit: &Self| {
+            permit.session.as_deref().map(|session| Session {
+                expires_at: None,
+                idle: None,
+                ..session.clone()
+            })
+        };
+        told(self) == told(other)
+    }
 }
 
 impl Policy {
@@ -139,6 +151,11 @@ impl Policy {
     /// Whether the token has to be looked up at all.
     pub fn looks_up(&self) -> bool {
         self.auth != Auth::Public
+    }
+
+    /// The name under which users can be banned from what it guards.
+    pub fn service(&self) -> Option<&str> {
+        self.service.as_deref()
     }
 
     /// Whether a session is needed.

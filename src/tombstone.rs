@@ -19,6 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::metrics::Timing;
 use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
 
@@ -101,6 +102,8 @@ pub struct Tombstones {
     /// How many are kept, so that nobody waits for the lock where there are none.
     count: AtomicU64,
     lost: Notify,
+    /// How old they were when they were heard of.
+    ages: Timing,
 }
 
 #[derive(Debug, Default)]
@@ -112,24 +115,30 @@ struct Kept {
 }
 
 impl Tombstones {
-    /// Keeps it for [`KEPT`].
-    pub fn keep(&self, tombstone: Tombstone) {
-        self.keep_at(tombstone, Uptime::now());
+    /// Keeps it for [`KEPT`]; says whether it is new.
+    pub fn keep(&self, tombstone: Tombstone) -> bool {
+        self.keep_at(tombstone, Uptime::now())
     }
 
-    fn keep_at(&self, tombstone: Tombstone, now: Uptime) {
+    fn keep_at(&self, tombstone: Tombstone, now: Uptime) -> bool {
         if let Tombstone::Realm { epoch } = tombstone {
             // One number needs no end.
-            self.realm.fetch_max(epoch, Ordering::AcqRel);
-            return;
+            return self.realm.fetch_max(epoch, Ordering::AcqRel) < epoch;
         }
         let mut kept = self.kept.lock();
-        if kept.add(&tombstone) {
+        let is_new = kept.add(&tombstone);
+        if is_new {
             kept.order.push_back((now.plus(KEPT), tombstone));
         }
         kept.tidy(now);
         let count = u64::try_from(kept.order.len()).unwrap_or(u64::MAX);
         self.count.store(count, Ordering::Release);
+        is_new
+    }
+
+    /// How old they were when they were heard of.
+    pub fn ages(&self) -> &Timing {
+        &self.ages
     }
 
     /// Whether this session has ended, whatever its user's record says.

@@ -2,6 +2,8 @@
 
 #[path = "config/admin.rs"]
 mod admin;
+#[path = "config/cache.rs"]
+mod cache;
 #[path = "config/check.rs"]
 mod check;
 #[path = "config/forward_auth.rs"]

@@ -4,6 +4,10 @@ mod support;
 
 #[path = "invalidation/bench.rs"]
 mod bench;
+#[path = "invalidation/checker.rs"]
+mod checker;
+#[path = "invalidation/counted.rs"]
+mod counted;
 #[path = "invalidation/groups.rs"]
 mod groups;
 #[path = "invalidation/own.rs"]
@@ -18,3 +22,5 @@ mod single;
 mod streams;
 #[path = "invalidation/tombstones.rs"]
 mod tombstones;
+#[path = "invalidation/waiting.rs"]
+mod waiting;

@@ -163,6 +163,5 @@ esac
 
 if [ "${1:-}" = "--long" ]; then
     section "Tests that take minutes"
-    cargo nextest run --locked --test sessions --run-ignored only
-    cargo nextest run --locked --test upstreams --run-ignored only
+    cargo nextest run --locked --test sessions --test invalidation --test upstreams --run-ignored only
 fi

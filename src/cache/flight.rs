@@ -11,10 +11,13 @@ use tokio::time::{Instant, sleep_until};
 use super::counts::{Counts, count};
 use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
 use crate::changes::Worth;
+use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
 
 /// Between two moments at which refreshes are asked for.
 const BEAT: Duration = Duration::from_millis(4);
+/// An answer that has taken longer is asked for again where the store is asked each time.
+const PAUSED: Duration = Duration::from_secs(1);
 
 /// One worker's way through the cache. Its questions go over that worker's connection and run on its runtime; those of
 /// another worker are not waited for, because that one's connection may be the one that is broken.
@@ -69,7 +72,11 @@ where
         if max_age == MaxAge::STRICT {
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.
-            let answer = Box::pin(ask(None)).await?;
+            let mut answer = Box::pin(ask(None)).await?;
+            if Uptime::now().since(answer.basis.sent_at()) > PAUSED && Safeguard::Age.holds() {
+                // This process stood still meanwhile, and nobody knows for how long the answer has lain there.
+                answer = Box::pin(ask(None)).await?;
+            }
             return Ok(self.cache.correct(digest, answer));
         }
         let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
@@ -114,6 +121,7 @@ where
     where
         A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
     {
+        let mut paused = false;
         loop {
             let flying = self.flights.lock().get(digest).cloned();
             let joined = flying.is_some();
@@ -125,6 +133,10 @@ where
             match outcome {
                 // Asked for before we came, and perhaps too long before.
                 Some(Ok(entry)) if joined && !entry.is_young(Uptime::now(), max_age) => {}
+                // Asked for by us: this process stood still meanwhile, which it does not do each time.
+                Some(Ok(entry)) if !paused && !entry.is_young(Uptime::now(), max_age) => {
+                    paused = true;
+                }
                 Some(outcome) => return outcome,
                 // Its task broke off. Whatever broke it may break this request, too, but no other.
                 None => return Ok(self.cache.keep(digest, ask(None).await?)),

@@ -26,6 +26,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as Map, DefaultLifecycle};
 
 use crate::changes::{Basis, Changes, Worth};
+use crate::metrics::Timing;
 use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
 
@@ -84,6 +85,8 @@ pub struct Cache<V> {
     changes: Arc<Changes>,
     limits: Limits,
     readers: Mutex<Vec<Arc<Counts>>>,
+    /// How long the store took to answer.
+    store: Timing,
 }
 
 type Entries<V> = Map<Digest, Arc<Entry<V>>, UnitWeighter, RandomState>;
@@ -179,12 +182,18 @@ impl<V: Clone + PartialEq> Cache<V> {
             changes,
             limits,
             readers: Mutex::default(),
+            store: Timing::default(),
         }
     }
 
     /// What has been heard of changes.
     pub fn changes(&self) -> &Arc<Changes> {
         &self.changes
+    }
+
+    /// How long the store took to answer.
+    pub fn store(&self) -> &Timing {
+        &self.store
     }
 
     /// What all readers have counted together.
@@ -263,6 +272,7 @@ impl<V: Clone + PartialEq> Cache<V> {
 
     /// `verdict`: one that is equal to the answer's and is kept already.
     fn entry(&self, answer: Answer<V>, verdict: Option<V>) -> Arc<Entry<V>> {
+        self.store.took(Uptime::now().since(answer.basis.sent_at()));
         let basis = if Safeguard::Marker.holds() {
             answer.basis
         } else {

@@ -171,10 +171,14 @@ async fn verdict_that_is_too_old_is_asked_for_again() {
 
     find(&reader, &store, AGE).await.unwrap();
     find(&reader, &store, short).await.unwrap();
-    assert_eq!(store.asked(), 2);
+    assert_eq!(
+        store.asked(),
+        3,
+        "twice, because no answer can be as young as that"
+    );
     find(&reader, &store, AGE).await.unwrap();
 
-    assert_eq!(store.asked(), 2, "for this one it is young enough");
+    assert_eq!(store.asked(), 3, "for this one it is young enough");
 }
 
 #[tokio::test]
@@ -357,4 +361,23 @@ async fn a_hit_is_measured() {
 
     println!("a hit: {hit:?}, of it the clock {clock:?}; SHA-256 of the token {sha:?} more");
     assert_eq!(store.asked(), 10_000);
+}
+
+#[tokio::test]
+async fn answer_that_is_too_old_when_it_arrives_is_asked_for_again() {
+    for (max_age, late) in [(MaxAge(50_000_000), 100), (MaxAge::STRICT, 1100)] {
+        let store = Store::new();
+        let reader = Arc::new(reader(&store));
+        let release = store.hold();
+        let waiting = {
+            let (reader, store) = (Arc::clone(&reader), Arc::clone(&store));
+            tokio::spawn(async move { find(&reader, &store, max_age).await })
+        };
+        tokio::time::sleep(Duration::from_millis(late)).await;
+        *store.says.lock() = Ok("ended");
+        release.send(()).unwrap();
+
+        assert_eq!(waiting.await.unwrap(), Ok("ended"));
+        assert_eq!(store.asked(), 2);
+    }
 }

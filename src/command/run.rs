@@ -2,6 +2,7 @@
 
 mod admin;
 mod duty;
+mod memory;
 mod operation;
 mod systemd;
 mod upgrade;
@@ -137,6 +138,7 @@ pub async fn serve(
         ..Shared::default()
     };
     metrics.process.configured();
+    memory::show(&metrics, shared.memory.as_ref(), &source);
     let duty = duty::start(config, &source).await?;
     let readiness = Readiness::new(bound.clients.workers());
     let monitor = Monitor::new(

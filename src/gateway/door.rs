@@ -13,9 +13,10 @@ use crate::head::Head;
 use crate::headers;
 use crate::pace::Pace;
 use crate::peer::Peer;
-use crate::policy::Holder;
+use crate::policy::{Holder, Permit};
 use crate::refusal::Refusal;
 use crate::route::Route;
+use crate::session::Session;
 use crate::sessions::Standing;
 use crate::token::{Token, TokenError, TokenSource, TokenSources};
 
@@ -37,6 +38,16 @@ pub(super) enum Bearer {
     Client,
     /// The browser, by itself, whichever page makes it send the request: a cookie.
     Browser,
+}
+
+impl Carried {
+    /// The token, and whose it is by this permit.
+    pub(super) fn held_by<'a>(&'a self, permit: &'a Permit) -> Option<(&'a Token, &'a Session)> {
+        match self {
+            Self::Token(token, _) => permit.session().map(|session| (token, session)),
+            Self::Nothing | Self::Malformed => None,
+        }
+    }
 }
 
 impl Gateway {

@@ -212,9 +212,13 @@ impl Gateway {
             let own = || origin.seen(&head.authority);
             self.surface.csrf.guard(&parts.headers, own)?;
         }
+        let mut spent = Spent::default();
         let holder = self
-            .holder(&carried, route.max_age, client, &mut Spent::default())
+            .holder(&carried, route.max_age, client, &mut spent)
             .await?;
+        if matches!(carried, Carried::Token(..)) {
+            tell_age(route.max_age, &spent, told);
+        }
         let mut who = Who {
             client,
             holder: None,
@@ -234,6 +238,22 @@ impl Gateway {
             Holder::Ended(ended) => tell_ended(ended, told),
         }
         Ok(route.policy.judge(holder)?)
+    }
+}
+
+/// How old what is told may be, and how old what a running gateway goes by.
+fn tell_age(max_age: MaxAge, spent: &Spent, told: &mut Explanation) {
+    told.line(
+        "store",
+        format_args!("asked now, answered in {:?}", spent.store),
+    );
+    if max_age == MaxAge::STRICT {
+        told.more("a running gateway asks for each request on this route");
+    } else {
+        told.more(format_args!(
+            "a running gateway may go by what it read up to {:?} ago",
+            max_age.get()
+        ));
     }
 }
 

@@ -66,6 +66,7 @@ impl Gateway {
     /// When what is opened for this client has to be cut; nothing if it has no session.
     fn over(&self, route: &Route, who: &Who<'_>) -> Option<Until> {
         let (token, session) = who.holder?;
-        Some(self.sessions.over(token, session, route.max_age))
+        let service = route.policy.service();
+        Some(self.sessions.over((token, session), route.max_age, service))
     }
 }

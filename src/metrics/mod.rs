@@ -11,7 +11,8 @@ mod exposition;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -33,12 +34,8 @@ pub struct Worker {
     pub clients: Clients,
     /// Look-ups of sessions.
     pub lookups: Lookups,
-    /// The cache before the store.
-    pub cache: Cache,
     /// Requests that were turned away unread because there were too many, by reason.
     pub shed: Reasons,
-    /// From the end of a session in the store to the moment when this worker no longer believes in it.
-    pub revocation: Timing,
     /// Requests that no route was found for.
     pub unrouted: Arc<Route>,
     routes: Mutex<Named<Route>>,
@@ -115,21 +112,38 @@ pub struct Lookups {
     pub time: Timing,
 }
 
-/// The cache before the store.
-#[derive(Debug, Default)]
-pub struct Cache {
-    /// A session was there.
-    pub hits: Count,
-    /// It was there that there is no such session.
-    pub negative_hits: Count,
-    /// The store had to be asked.
-    pub misses: Count,
-    /// Entries taken out because the session ended or changed.
-    pub invalidations: Count,
-    /// Times that everything was taken out because changes may have been missed.
-    pub flushes: Count,
-    /// Entries there now.
-    pub entries: Level,
+/// What the memory of sessions has counted so far.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Requests answered from memory.
+    pub hits: u64,
+    /// Requests that waited for the store because nothing was known that could be used.
+    pub misses: u64,
+    /// Requests that waited for the store because their route wants that.
+    pub strict: u64,
+    /// Requests served from memory although a change may have been missed, because the store could not be asked.
+    pub doubted: u64,
+    /// Questions to the store in the background.
+    pub refreshes: u64,
+    /// Records that were heard to have changed.
+    pub changes: u64,
+    /// Times that everything of a server was doubted because changes may have been missed.
+    pub doubts: u64,
+    /// Sessions in memory now.
+    pub entries: u64,
+}
+
+/// The memory of sessions, looked at when somebody asks for the numbers.
+pub trait Memory: fmt::Debug + Send + Sync {
+    /// What it has counted.
+    fn remembered(&self) -> Remembered;
+
+    /// How long the store took to answer.
+    fn store(&self) -> &Timing;
+
+    /// From the end of a session to the moment when this process heard of it, by the clocks of both gateways. Nothing where
+    /// nobody tells.
+    fn revocation(&self) -> Option<&Timing>;
 }
 
 /// Requests sent to one upstream.
@@ -174,6 +188,8 @@ pub struct Process {
     pub configured_at: Level,
     /// Lines of the access log that were dropped because their reader was too slow.
     pub lost_lines: Arc<Count>,
+    /// The memory of sessions, if there is one.
+    pub memory: OnceLock<Box<dyn Memory>>,
     /// What clients are shown, as it was when the configuration was taken over.
     pub certificates: Mutex<Vec<Certificate>>,
 }

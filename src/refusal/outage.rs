@@ -40,6 +40,11 @@ pub(super) fn upstream(error: &UpstreamError) -> Answer {
             "upstream_unreachable",
             "The service behind this gateway cannot be reached.",
         ),
+        UpstreamError::Withdrawn => answer(
+            S::SERVICE_UNAVAILABLE,
+            "session_changed",
+            "The session of this token changed while the request waited. Try again.",
+        ),
         UpstreamError::Busy => answer(
             S::SERVICE_UNAVAILABLE,
             "upstream_busy",

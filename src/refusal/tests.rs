@@ -148,6 +148,7 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         ),
         (UpstreamError::TotalTimeout.into(), 504, "upstream_timeout"),
         (UpstreamError::Busy.into(), 503, "upstream_busy"),
+        (UpstreamError::Withdrawn.into(), 503, "session_changed"),
         (UpstreamError::WrongUpgrade.into(), 502, "upstream_broken"),
         (UpstreamError::ClientBody.into(), 400, "bad_request"),
         (UpstreamError::ClientSlow.into(), 408, "request_timeout"),

@@ -38,10 +38,13 @@ const LONGEST: u64 = 30 * 24 * 3_600_000;
 impl Sessions {
     /// Leaves these tombstones. Says whether all of them are in the store; this process knows of them in any case.
     pub(super) async fn bury(&self, dead: Vec<Tombstone>) -> bool {
-        let end = now().saturating_add(HEARD);
+        let now = now();
         let mut all = true;
         for tombstone in dead {
-            all &= self.put_tombstone(tombstone, end).await;
+            let key = self.keys.tombstone_at(&tombstone, now);
+            all &= self
+                .put_tombstone(tombstone, &key, now.saturating_add(HEARD))
+                .await;
         }
         all
     }
@@ -51,16 +54,16 @@ impl Sessions {
     pub(super) async fn bury_foreign(&self, tombstone: Tombstone, end: Option<u64>) -> bool {
         let (slack, latest) = (millis(KEPT), now().saturating_add(LONGEST));
         let end = end.map_or(latest, |end| end.max(now()).saturating_add(slack));
-        self.put_tombstone(tombstone, end.min(latest)).await
+        let key = self.keys.tombstone(&tombstone);
+        self.put_tombstone(tombstone, &key, end.min(latest)).await
     }
 
-    async fn put_tombstone(&self, tombstone: Tombstone, end: u64) -> bool {
+    async fn put_tombstone(&self, tombstone: Tombstone, key: &Key, end: u64) -> bool {
         let Some(tombstones) = self.store.tombstones() else {
             return true;
         };
-        let key = self.keys.tombstone(&tombstone);
         tombstones.keep(tombstone);
-        put(&self.store, &key, end).await.is_ok()
+        put(&self.store, key, end).await.is_ok()
     }
 
     /// Leaves a tombstone of the token with this SHA-256 when its time has come (Unix milliseconds), without anybody
@@ -70,7 +73,10 @@ impl Sessions {
             return;
         };
         let tombstone = Tombstone::Refreshed(digest);
-        let (store, key) = (Arc::clone(&self.store), self.keys.tombstone(&tombstone));
+        let (store, key) = (
+            Arc::clone(&self.store),
+            self.keys.tombstone_at(&tombstone, when),
+        );
         tokio::spawn(async move {
             sleep(left(when)).await;
             tombstones.keep(tombstone);

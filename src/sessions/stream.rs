@@ -14,7 +14,7 @@ use crate::store::{Ends, StoreError};
 use crate::token::{Anchor, Token};
 use crate::until::Until;
 use crate::uptime::Uptime;
-use crate::user::lives_until;
+use crate::user::{EVERYTHING, lives_until};
 
 use super::memory::left;
 use super::{Sessions, Standing};
@@ -44,9 +44,14 @@ struct Named {
 
 impl Sessions {
     /// The moment at which what was opened with this token has to be cut, because its session has ended, or because nobody
-    /// could tell for `max_age` (at least a second). A session that is refreshed goes on. Nothing is noticed where nothing
-    /// is kept in memory.
-    pub fn over(self: &Arc<Self>, token: &Token, session: &Session, max_age: MaxAge) -> Until {
+    /// could tell for `max_age` (at least a second), or because its user was banned from everything or from this service. A
+    /// session that is refreshed goes on. Nothing is noticed where nothing is kept in memory.
+    pub fn over(
+        self: &Arc<Self>,
+        (token, session): (&Token, &Session),
+        max_age: MaxAge,
+        service: Option<&str>,
+    ) -> Until {
         let ground = match (&self.users, session.sid.is_empty()) {
             (Some(users), false) => Ground::Session(Named {
                 user_id: session.user_id.to_string(),
@@ -59,12 +64,13 @@ impl Sessions {
             }),
             (_, _) => Ground::Token(token.clone()),
         };
-        let sessions = Arc::clone(self);
-        Until::new(async move { sessions.watch(&ground, max_age.max(AT_LEAST)).await })
+        let (sessions, max_age) = (Arc::clone(self), max_age.max(AT_LEAST));
+        let service = service.map(str::to_owned);
+        Until::new(async move { sessions.watch(&ground, max_age, service.as_deref()).await })
     }
 
     /// Returns when it is over.
-    async fn watch(self: &Arc<Self>, ground: &Ground, max_age: MaxAge) {
+    async fn watch(self: &Arc<Self>, ground: &Ground, max_age: MaxAge, service: Option<&str>) {
         let Some(reader) = &self.reader else {
             return std::future::pending().await;
         };
@@ -78,8 +84,9 @@ impl Sessions {
                 sleep(PAUSE).await;
                 continue;
             };
-            if !matches!(entry.verdict(), Standing::Live(_)) {
-                return;
+            match entry.verdict() {
+                Standing::Live(session) if !is_banned(session, service) => {}
+                Standing::Live(_) | Standing::Unknown | Standing::Ended(_) => return,
             }
             good_until = good_until.max(entry.basis().sent_at().plus(max_age.get()));
             let bell = changes.watch(entry.basis());
@@ -142,10 +149,15 @@ impl Sessions {
                 end.zip(until).map(|(own, theirs)| own.min(theirs))
             }
         };
+        let both = user.iter().chain(&theirs);
+        let bans = both.flat_map(|user| &user.bans);
         let verdict = end.map(|end| Session {
             user_id: user_id.as_str().into(),
             sid: sid.as_str().into(),
             expires_at: Some(end),
+            bans: bans
+                .map(|(service, ban)| (service.clone(), ban.clone()))
+                .collect(),
             ..Session::default()
         });
         Ok(Answer {
@@ -160,6 +172,15 @@ impl Sessions {
         let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
         Ok(reader.cache().changes())
     }
+}
+
+/// Whether the user of this session may not be at this service any more.
+fn is_banned(session: &Session, service: Option<&str>) -> bool {
+    let now = now();
+    session
+        .bans
+        .iter()
+        .any(|(from, ban)| (from == EVERYTHING || Some(from.as_str()) == service) && ban.holds(now))
 }
 
 /// Where the verdict on a session's name is kept, which is no token and has the digest of none.

@@ -88,6 +88,11 @@ impl Keys {
         Key(format!("{}{}", self.tombstones(), tombstone.name()))
     }
 
+    /// The same for one that is only there to be heard of: it also tells when it was left, in Unix milliseconds.
+    pub fn tombstone_at(&self, tombstone: &Tombstone, at: u64) -> Key {
+        Key(format!("{}@{at}:{}", self.tombstones(), tombstone.name()))
+    }
+
     /// How the keys of tombstones begin.
     pub(super) fn tombstones(&self) -> String {
         format!("{PREFIX}:dead:{}:", self.realm)

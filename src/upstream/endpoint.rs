@@ -7,7 +7,6 @@ use std::task::Poll;
 use http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::UpstreamError;
 use super::connect::{Link, LinkIo, Offer};
 use super::exchange::{self, Again, Lost, Waits};
 use super::gate::{Gate, Leave};
@@ -15,6 +14,7 @@ use super::h2;
 use super::pool::{Connection, Pool, Stay};
 use super::service::Place;
 use super::wire::{Answer, Upload, Wire};
+use super::{Admission, UpstreamError};
 use crate::body::Body;
 use crate::config::fault::Fault;
 use crate::config::{self, Protocol};
@@ -35,11 +35,22 @@ pub(super) struct Endpoint {
 
 /// A request on its way, and how long it may take.
 #[derive(Debug)]
-pub(super) struct Errand {
+pub(super) struct Errand<'a> {
     pub(super) upload: Upload,
     pub(super) waits: Waits,
     /// Whether it asks to switch protocols, which only HTTP/1.1 can.
     pub(super) upgrades: bool,
+    pub(super) admission: Admission<'a>,
+}
+
+impl Errand<'_> {
+    /// To be called whenever it may have had to wait, right before it is sent.
+    async fn readmit(&mut self) -> Result<(), Lost> {
+        match self.admission.holds().await {
+            true => Ok(()),
+            false => Err(Lost::for_good(UpstreamError::Withdrawn, false)),
+        }
+    }
 }
 
 /// The head of an answer.
@@ -102,11 +113,18 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Lost`]: there is no answer.
-    pub(super) async fn ask(&self, errand: &mut Errand, began: Instant) -> Result<Answered, Lost> {
+    pub(super) async fn ask(
+        &self,
+        errand: &mut Errand<'_>,
+        began: Instant,
+    ) -> Result<Answered, Lost> {
         let mut leave = self.enter().await?;
         if self.protocol == Protocol::H1 || errand.upgrades {
             let taken = poll_fn(|cx| Poll::Ready(self.pool.take(cx, began, &mut leave)));
             if let Some(connection) = taken.await {
+                if self.gate.is_bounded() {
+                    Box::pin(errand.readmit()).await?;
+                }
                 self.cells.reused.one();
                 let upload = &mut errand.upload;
                 match exchange::ask(connection, upload, began, &errand.waits).await {
@@ -128,7 +146,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// [`Lost`]: there is no answer.
-    pub(super) async fn ask_anew(&self, errand: &mut Errand) -> Result<Answered, Lost> {
+    pub(super) async fn ask_anew(&self, errand: &mut Errand<'_>) -> Result<Answered, Lost> {
         let leave = self.enter().await?;
         if self.protocol == Protocol::H1 || errand.upgrades {
             return self.ask_anew_with(errand, leave).await;
@@ -141,7 +159,7 @@ impl Endpoint {
         entered.map_err(|error| Lost::for_good(error, false))
     }
 
-    async fn ask_anew_with(&self, errand: &mut Errand, leave: Leave) -> Result<Answered, Lost> {
+    async fn ask_anew_with(&self, errand: &mut Errand<'_>, leave: Leave) -> Result<Answered, Lost> {
         if self.protocol == Protocol::H2 {
             let error = UpstreamError::WrongUpgrade;
             return Err(Lost::for_good(error, false));
@@ -154,14 +172,15 @@ impl Endpoint {
     async fn ask_over(
         &self,
         connection: Connection,
-        errand: &mut Errand,
+        errand: &mut Errand<'_>,
     ) -> Result<Answered, Lost> {
+        errand.readmit().await?;
         let (upload, began) = (&mut errand.upload, Instant::now());
         let asked = exchange::ask(connection, upload, began, &errand.waits).await;
         asked.map(|(connection, answer)| Answered::H1(connection, answer))
     }
 
-    async fn ask_h2(&self, errand: &mut Errand, leave: Leave) -> Result<Answered, Lost> {
+    async fn ask_h2(&self, errand: &mut Errand<'_>, leave: Leave) -> Result<Answered, Lost> {
         let stay = self.stay(leave);
         let sender = match self.line.get() {
             Some(sender) => {
@@ -179,6 +198,7 @@ impl Endpoint {
             None => self.open_h2(&errand.waits).await?,
         };
         let secure = self.place.origin.tls;
+        errand.readmit().await?;
         let (upload, began) = (&mut errand.upload, Instant::now());
         let asked = h2::ask(sender, upload, (secure, stay), began, &errand.waits).await;
         asked.map(Answered::H2)

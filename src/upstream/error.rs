@@ -24,6 +24,9 @@ pub enum UpstreamError {
     /// As many requests are under way as may be, and no more may wait, or not for longer. 503.
     #[error("the upstream has as many requests as it may have")]
     Busy,
+    /// While it waited for the upstream it lost its permit; nothing was sent. Whoever judged it knows why.
+    #[error("the request may not be sent any more")]
+    Withdrawn,
     /// It closed the connection or did not speak the protocol. 502.
     #[error("the upstream broke off or broke the protocol")]
     Broken(#[source] WireError),

@@ -43,6 +43,11 @@ impl Gate {
         slots.is_some_and(|slots| slots.available_permits() == 0)
     }
 
+    /// Whether requests may have to wait at all.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.slots.is_some()
+    }
+
     /// Lets a request in, first come, first served.
     ///
     /// # Errors

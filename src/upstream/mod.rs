@@ -4,6 +4,7 @@
 //! left, or if it may be repeated (RFC 9110 section 9.2.2), has no body, and its connection was closed without a byte of an
 //! answer; then to another endpoint, if there is one, and within a budget.
 
+mod admission;
 mod all;
 mod balance;
 mod budget;
@@ -34,6 +35,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use tokio::time::Instant;
 
+pub use self::admission::{Admission, Judge, SOON};
 pub use self::all::{UpstreamId, Upstreams};
 use self::balance::{Draw, Lot};
 use self::budget::Budget;
@@ -104,15 +106,24 @@ impl Upstream {
         })
     }
 
-    /// Sends the request and hands back the head of the answer with its body still streaming.
+    /// Sends the request and hands back the head of the answer with its body still streaming. If it had to wait before,
+    /// it is judged again.
     ///
     /// # Errors
     /// If there is no answer; see [`UpstreamError`] for whose fault it is.
-    pub async fn forward(&self, outbound: Outbound) -> Result<Response<Body>, UpstreamError> {
-        self.send(outbound.into_parcel()).await
+    pub async fn forward(
+        &self,
+        outbound: Outbound,
+        admission: Admission<'_>,
+    ) -> Result<Response<Body>, UpstreamError> {
+        self.carry(outbound.into_parcel(), admission).await
     }
 
-    async fn send(&self, parcel: Parcel) -> Result<Response<Body>, UpstreamError> {
+    async fn carry(
+        &self,
+        parcel: Parcel,
+        admission: Admission<'_>,
+    ) -> Result<Response<Body>, UpstreamError> {
         let Parcel {
             head,
             body,
@@ -125,6 +136,7 @@ impl Upstream {
             upload: Upload::new(head, body),
             waits: Waits::new(timeouts, began),
             upgrades: upgrade.is_some(),
+            admission,
         };
         self.budget.earn();
         let lot = self.draw.lot(sender.as_ref().map(key));
@@ -165,7 +177,7 @@ impl Upstream {
     async fn ask(
         &self,
         number: usize,
-        errand: &mut Errand,
+        errand: &mut Errand<'_>,
         began: Instant,
     ) -> Result<Answered, Lost> {
         let endpoint = self.endpoint(number)?;
@@ -180,7 +192,7 @@ impl Upstream {
         &self,
         mut lost: Lost,
         (lot, mut asked): (Lot, Asked),
-        errand: &mut Errand,
+        errand: &mut Errand<'_>,
     ) -> Result<Answered, UpstreamError> {
         for _ in 0..self.service.made.config.retries {
             let began = Instant::now();
@@ -219,7 +231,7 @@ impl Upstream {
         })
     }
 
-    fn address(&self, endpoint: &Endpoint, errand: &mut Errand) {
+    fn address(&self, endpoint: &Endpoint, errand: &mut Errand<'_>) {
         if self.service.made.config.host == HostHeader::Endpoint {
             errand.upload.set_host(&endpoint.authority);
         }
@@ -247,7 +259,7 @@ impl Upstream {
     fn hand_back(
         &self,
         answered: Answered,
-        errand: Errand,
+        errand: Errand<'_>,
         (upgrade, timeouts): (Option<ClientUpgrade>, Timeouts),
     ) -> Result<Response<Body>, UpstreamError> {
         let (connection, answer) = match answered {

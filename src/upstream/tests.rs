@@ -1,5 +1,6 @@
 //! Real sockets on both sides: upstreams that speak raw bytes, and clients that come through a real HTTP server.
 
+mod anybody;
 mod h2;
 mod reuse;
 mod sharing;
@@ -246,7 +247,7 @@ async fn pass(
         Err(UpstreamError::BodyTooLarge) => refuse(413),
         Err(UpstreamError::ClientBody) => refuse(400),
         Err(UpstreamError::ClientSlow) => refuse(408),
-        Err(UpstreamError::Busy) => refuse(503),
+        Err(UpstreamError::Busy | UpstreamError::Withdrawn) => refuse(503),
         Err(
             UpstreamError::ResponseTimeout
             | UpstreamError::ConnectTimeout

@@ -42,7 +42,7 @@ impl Desk {
         Self::open_at(&redis.url()).await
     }
 
-    async fn open_at(url: &str) -> Self {
+    pub(crate) async fn open_at(url: &str) -> Self {
         let config = config(url);
         let mut source = StoreSource::open(config.store.get_ref(), &config.tokens).unwrap();
         source.listen(&config).unwrap();
@@ -196,7 +196,7 @@ async fn stream_outlives_its_token_and_not_its_session() {
     let (redis, here, there, grant) = scene().await;
     let session = there.keeps(&grant, &redis).await;
     let token = there.token(&grant);
-    let mut over = there.sessions.over(&token, &session, AGE);
+    let mut over = there.sessions.over((&token, &session), AGE, None);
     let mut open = tokio::spawn(async move { over.come().await });
 
     let refresh = grant.refresh.as_ref().unwrap().expose().to_owned();
@@ -220,7 +220,9 @@ async fn stream_ends_with_the_realm_and_with_a_ban() {
     for realm in [true, false] {
         let (redis, here, there, grant) = scene().await;
         let session = there.keeps(&grant, &redis).await;
-        let mut over = there.sessions.over(&there.token(&grant), &session, AGE);
+        let mut over = there
+            .sessions
+            .over((&there.token(&grant), &session), AGE, None);
         let open = tokio::spawn(async move { over.come().await });
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(!open.is_finished());
@@ -249,7 +251,9 @@ async fn whoever_acts_as_somebody_is_out_when_their_own_session_ends() {
     let hour = Duration::from_secs(3600);
     let acting = here.sessions.act_as(&actor, "alice", hour).await.unwrap();
     let session = there.keeps(&acting, &redis).await;
-    let mut over = there.sessions.over(&there.token(&acting), &session, AGE);
+    let mut over = there
+        .sessions
+        .over((&there.token(&acting), &session), AGE, None);
     let open = tokio::spawn(async move { over.come().await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!open.is_finished());

@@ -10,6 +10,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 
 use crate::bench::{LONG, Scene, TOKEN, bound, kept};
+use crate::support::admin::json;
 use crate::support::{Answer, Call, Connection, Gateway, Setup, soon, upstream_that};
 
 /// A WebSocket server that sends everything back.
@@ -44,9 +45,13 @@ fn with_sockets(setup: Setup, address: SocketAddr) -> Setup {
 }
 
 async fn socket(gateway: &Gateway, path: &str) -> WebSocketStream<TcpStream> {
+    socket_of(gateway, path, TOKEN).await
+}
+
+async fn socket_of(gateway: &Gateway, path: &str, token: &str) -> WebSocketStream<TcpStream> {
     let url = format!("ws://{}{path}", gateway.plain());
     let mut request = url.into_client_request().unwrap();
-    let token = format!("Bearer {TOKEN}").parse().unwrap();
+    let token = format!("Bearer {token}").parse().unwrap();
     request.headers_mut().insert("authorization", token);
     let stream = TcpStream::connect(gateway.plain()).await.unwrap();
     let (socket, _) = tokio_tungstenite::client_async(request, stream)
@@ -147,4 +152,46 @@ async fn stream_of_events_is_cut_where_the_route_wants_that() {
         held.read().await.is_empty(),
         "and so is the upstream's side"
     );
+}
+
+/// Bans alice from one service, and leaves her sessions alone.
+async fn ban_from_chat(gateway: &Gateway) {
+    let order = json(
+        "PUT",
+        "/v1/users/alice/bans/chat",
+        &serde_json::json!({"keep_sessions": true}),
+    );
+    assert_eq!(gateway.administer("root", order).await.status, 200);
+}
+
+#[tokio::test]
+async fn ban_from_one_service_cuts_its_tunnels_and_no_others() {
+    let scene = Scene::new().await;
+    let setup = with_sockets(scene.door(LONG), echo_server().await)
+        .route(
+            "prefix = \"/chat\"\nservice = \"chat\"\nupgrades = [\"websocket\"]\nupstream = \"sockets\"",
+        )
+        .admin();
+    let gateway = scene.warm(setup).await;
+    let body = serde_json::json!({"user_id": "alice"});
+    let opened = gateway
+        .administer("root", json("POST", "/v1/sessions", &body))
+        .await;
+    let own = opened.json()["access_token"].as_str().unwrap().to_owned();
+    for token in [TOKEN, &own] {
+        let mut banned = socket_of(&gateway, "/chat", token).await;
+        let mut other = socket_of(&gateway, "/socket", token).await;
+        assert!(echoes(&mut banned).await && echoes(&mut other).await);
+
+        ban_from_chat(&gateway).await;
+
+        is_cut(&mut banned).await;
+        assert!(echoes(&mut other).await);
+        let lifted = Call::new("DELETE", "/v1/users/alice/bans/chat");
+        assert_eq!(gateway.administer("root", lifted).await.status, 204);
+        let start = std::time::Instant::now();
+        while gateway.send(Call::get("/chat").bearer(token)).await.status == 403 {
+            assert!(start.elapsed() < crate::support::PATIENCE);
+        }
+    }
 }

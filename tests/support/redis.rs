@@ -224,6 +224,11 @@ impl Redis {
         }
     }
 
+    /// Whether it has not been killed.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Starts it again on the same port after [`Self::kill`] and waits until it answers. It comes back empty.
     pub(crate) async fn restart(&mut self) {
         self.kill();

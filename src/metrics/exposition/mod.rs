@@ -78,29 +78,33 @@ impl View {
         let time = self.0.time(|worker| &worker.lookups.time);
         let help = "How long a look-up of a session took, cached or not";
         out.timing("session_lookup_duration", help, &time)?;
-        let time = self.0.time(|worker| &worker.revocation);
-        let help = "From the end of a session in the store until a worker knew of it";
+        let memory = self.0.process.memory.get();
+        let time = sums::timing(memory.map(|memory| memory.store()));
+        let help = "From a question to the session store to its answer";
+        out.timing("store_duration", help, &time)?;
+        let time = sums::timing(memory.and_then(|memory| memory.revocation()));
+        let help = "From the end of a session to when this gateway heard of it, by the clocks of both gateways";
         out.timing("revocation_duration", help, &time)
     }
 
     fn cache(&self, out: &mut Out<'_>) -> fmt::Result {
+        let memory = self.0.process.memory.get();
+        let told = memory.map(|memory| memory.remembered()).unwrap_or_default();
         let found = [
-            ("hit", self.0.count(|worker| &worker.cache.hits)),
-            (
-                "negative_hit",
-                self.0.count(|worker| &worker.cache.negative_hits),
-            ),
-            ("miss", self.0.count(|worker| &worker.cache.misses)),
+            ("hit", told.hits),
+            ("miss", told.misses),
+            ("strict", told.strict),
+            ("doubted", told.doubted),
         ];
-        let help = "Look-ups in the session cache, by what was found";
+        let help = "Look-ups in the session cache, by what came of them";
         out.counters("cache_lookups", help, &by("result", found))?;
-        let dropped = self.0.count(|worker| &worker.cache.invalidations);
-        let help = "Cached sessions dropped because they ended or changed";
-        out.counter("cache_invalidations", help, dropped)?;
-        let flushes = self.0.count(|worker| &worker.cache.flushes);
-        let help = "Times that the whole cache was dropped because changes may have been missed";
-        out.counter("cache_flushes", help, flushes)?;
-        let entries = self.0.level(|worker| &worker.cache.entries);
+        let help = "Sessions asked for again in the background before they were too old";
+        out.counter("cache_refreshes", help, told.refreshes)?;
+        let help = "Records that were heard to have changed; what rests on them is asked for again";
+        out.counter("cache_invalidations", help, told.changes)?;
+        let help = "Times that everything of a store's server was doubted because changes may have been missed";
+        out.counter("cache_doubts", help, told.doubts)?;
+        let entries = i64::try_from(told.entries).unwrap_or(i64::MAX);
         out.gauge("cache_entries", "Sessions in the cache", entries)
     }
 

@@ -9,6 +9,15 @@ use crate::metrics::{Metrics, Route, Upstream, Worker};
 /// What requests that no route was found for stand under; a name in a configuration is never empty.
 const UNROUTED: &str = "";
 
+/// One histogram that belongs to no worker.
+pub(super) fn timing(one: Option<&Timing>) -> Timings {
+    let mut sum = Timings::default();
+    if let Some(one) = one {
+        sum.add(one);
+    }
+    sum
+}
+
 /// One route.
 #[derive(Debug, Default)]
 pub(super) struct RouteSum {

@@ -1,9 +1,11 @@
 //! What the listeners hear besides changes: tombstones, and roll calls.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::clock::now;
 use crate::store::key::Keys;
 use crate::tombstone::{Tombstone, Tombstones};
 
@@ -42,13 +44,26 @@ impl News {
             return;
         };
         if let Some(name) = key.strip_prefix(&self.of_tombstones) {
-            if let Some(tombstone) = Tombstone::read(name) {
-                self.tombstones.keep(tombstone);
-            }
+            self.hear_tombstone(name);
         } else if let Some(rest) = key.strip_prefix(&self.of_calls)
             && let Some((name, _)) = rest.split_once(':')
         {
             self.calls.try_send(name.to_owned()).ok();
+        }
+    }
+
+    fn hear_tombstone(&self, name: &str) {
+        let dated = name.strip_prefix('@').and_then(|rest| rest.split_once(':'));
+        let (at, name) = dated.map_or((None, name), |(at, name)| (at.parse::<u64>().ok(), name));
+        let Some(tombstone) = Tombstone::read(name) else {
+            return;
+        };
+        // It is heard of again when it leaves the store.
+        if self.tombstones.keep(tombstone)
+            && let Some(at) = at
+        {
+            let age = now().saturating_sub(at);
+            self.tombstones.ages().took(Duration::from_millis(age));
         }
     }
 
@@ -75,6 +90,8 @@ mod tests {
 
         for key in [
             "login:dead:r:realm:7",
+            "login:dead:r:@1700000000000:session:s:u:v",
+            "login:dead:r:@1700000000000:session:s:u:v",
             "login:dead:other:realm:9",
             "login:dead:r:nonsense",
             "login:call:r:abc:{login:user:r:x}",
@@ -86,7 +103,8 @@ mod tests {
         news.hear(b"login:dead:r:\xff");
 
         assert_eq!(tombstones.realm_epoch(), 7);
-        assert_eq!(tombstones.all().len(), 1);
+        assert!(tombstones.has_session("s"));
+        assert_eq!(tombstones.all().len(), 2);
         assert_eq!(calls.try_recv().as_deref(), Ok("abc"));
         assert!(calls.try_recv().is_err());
     }
