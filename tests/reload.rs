@@ -249,7 +249,14 @@ async fn handshake(gateway: &Gateway, config: &Arc<ClientConfig>) -> HandshakeKi
     let again = shake_hands(gateway, "a.test", Arc::clone(config))
         .await
         .unwrap();
-    again.get_ref().1.handshake_kind().unwrap()
+    let kind = again.get_ref().1.handshake_kind().unwrap();
+    // A ticket is used once: the next handshake takes the one that this connection gets.
+    let mut connection = Connection::h1_over(again).await;
+    assert_eq!(
+        connection.send(Call::get("/").host("a.test")).await.status,
+        200
+    );
+    kind
 }
 
 #[tokio::test]
