@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderMap, HeaderValue};
 
 use crate::config::ForwardAuth;
 use crate::slot::Slot;
@@ -47,6 +48,20 @@ impl Peer {
         self
     }
 
+    /// The certificate that it has shown; `None` if it has shown none.
+    pub fn certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.client.as_deref()
+    }
+
+    /// Adds to the head of an answer what its listener says of TLS to come, unless that says something itself.
+    pub fn promise(&self, headers: &mut HeaderMap) {
+        if let Some(hsts) = self.tls.as_ref().and_then(|tls| tls.hsts.as_ref()) {
+            headers
+                .entry(STRICT_TRANSPORT_SECURITY)
+                .or_insert_with(|| hsts.clone());
+        }
+    }
+
     /// The same, counted by this slot.
     #[must_use]
     pub fn holding(mut self, slot: Slot) -> Self {
@@ -55,14 +70,28 @@ impl Peer {
     }
 }
 
+/// Who a client is by its certificate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its names, each with its kind: `cn:`, `dns:` or `uri:`.
+    pub names: Vec<String>,
+    /// The subject, such as `CN=billing, O=Example`.
+    pub subject: String,
+    /// Alternative names, each with its kind: `dns:`, `uri:`, `email:` or `ip:`.
+    pub alternative_names: Vec<String>,
+    /// SHA-256 of the certificate, in hex.
+    pub fingerprint: String,
+}
+
 /// What a TLS handshake settled.
 #[derive(Debug, Clone)]
 pub struct TlsPeer {
     /// The name it asked for (SNI), in lower case.
     pub server_name: Option<Arc<str>>,
-    /// The names in the certificate that the client has shown and that was verified, each with its kind: `cn:`, `dns:` or
-    /// `uri:`. `None` if it has shown none.
-    pub client: Option<Arc<[String]>>,
+    /// The certificate that the client has shown and that was verified; `None` if it has shown none.
+    pub client: Option<Arc<ClientCertificate>>,
+    /// What answers say of TLS to come (`Strict-Transport-Security`).
+    pub hsts: Option<HeaderValue>,
     /// Which hosts this connection may be used for: see [`HostScope`].
     pub scope: Arc<dyn HostScope>,
 }

@@ -98,8 +98,9 @@ impl Gate {
                 .and_then(|key| self.holder(key))
                 .ok_or(Problem::KEY_INVALID);
         }
-        if let Some(names) = peer.tls.as_ref().and_then(|tls| tls.client.as_deref()) {
-            let known = self.clients.iter().find(|(name, _)| names.contains(name));
+        if let Some(shown) = peer.certificate() {
+            let mut clients = self.clients.iter();
+            let known = clients.find(|(name, _)| shown.names.contains(name));
             if let Some((_, caller)) = known {
                 return Ok(caller.clone());
             }

@@ -124,7 +124,9 @@ fn read(path: &Path) -> Result<Loaded, Unreadable> {
             format!("`{}` is not a log filter: {error}", config.log.filter),
         ));
     }
-    if faults.is_empty() {
+    if !faults.iter().any(Fault::is_error) {
+        let mut warnings = warnings;
+        warnings.append(&mut faults);
         return Ok(Loaded {
             config,
             file,

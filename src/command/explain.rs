@@ -109,6 +109,7 @@ fn ask(question: &Question) -> anyhow::Result<(Request<()>, Peer)> {
     let tls = secure.then(|| TlsPeer {
         server_name: None,
         client: None,
+        hsts: None,
         scope: Arc::new(AnyHost),
     });
     let from = SocketAddr::new(question.from, 0);

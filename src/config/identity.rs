@@ -139,6 +139,12 @@ pub enum IdentityField {
     ActorId,
     /// The id of this request.
     RequestId,
+    /// The subject of the certificate that the client has shown and that was verified; empty without one.
+    CertSubject,
+    /// Its alternative names, joined with commas, each with its kind: `dns:`, `uri:`, `email:` or `ip:`.
+    CertSan,
+    /// The SHA-256 of it, in hex.
+    CertFingerprint,
     /// The name of the route that let the request in.
     Route,
     /// Permissions, joined with `|`.

@@ -95,6 +95,15 @@ pub struct ListenerTls {
     /// Whether clients must show a certificate (mutual TLS).
     #[serde(default)]
     pub client_auth: ClientAuth,
+    /// How long browsers shall use TLS only for the hosts they find here (`Strict-Transport-Security`, RFC 6797). Absent:
+    /// nothing is said. An upstream that says something itself is left its word.
+    pub hsts: Option<Duration>,
+    /// And for every host below them.
+    #[serde(default)]
+    pub hsts_subdomains: bool,
+    /// And consent to be put into the lists that browsers come with.
+    #[serde(default)]
+    pub hsts_preload: bool,
     /// PEM file with the authorities that may sign client certificates.
     #[schemars(with = "Option<PathBuf>")]
     pub client_ca: Option<Spanned<PathBuf>>,

@@ -279,6 +279,12 @@ impl HeaderPlan {
         match (field, session) {
             (IdentityField::RequestId, _) => out.extend_from_slice(facts.request_id.as_bytes()),
             (IdentityField::Route, _) => out.extend_from_slice(self.route.as_bytes()),
+            (
+                field @ (IdentityField::CertSubject
+                | IdentityField::CertSan
+                | IdentityField::CertFingerprint),
+                _,
+            ) => return value::certificate(facts.peer.certificate(), field, rule, out),
             (IdentityField::Anonymous, None) => out.extend_from_slice(b"true"),
             (_, None) => {}
             (field, Some(session)) => return value::of(session, field, rule, out),

@@ -2,6 +2,7 @@
 
 use super::HeaderError;
 use crate::config::{Encoding, IdentityField};
+use crate::peer::ClientCertificate;
 use crate::session::Session;
 
 /// Writes one text.
@@ -56,10 +57,33 @@ pub(super) fn of(
         },
         // These are no parts of a session.
         IdentityField::RequestId
+        | IdentityField::CertSubject
+        | IdentityField::CertSan
+        | IdentityField::CertFingerprint
         | IdentityField::Route
         | IdentityField::Anonymous
         | IdentityField::Nothing => Ok(()),
     }
+}
+
+/// Writes this part of a client's certificate; nothing, if it has shown none.
+pub(super) fn certificate(
+    shown: Option<&ClientCertificate>,
+    field: IdentityField,
+    rule: ValueRule,
+    out: &mut Vec<u8>,
+) -> Result<(), HeaderError> {
+    let Some(shown) = shown else {
+        return Ok(());
+    };
+    if field == IdentityField::CertSan {
+        return joined(out, &shown.alternative_names, b',', rule);
+    }
+    let text = match field == IdentityField::CertSubject {
+        true => &shown.subject,
+        false => &shown.fingerprint,
+    };
+    single(out, text, rule)
 }
 
 /// What a value may look like.

@@ -16,6 +16,7 @@ use super::{Handler, ServeError, Server, Terms};
 use crate::config::Config;
 use crate::crowd::Crowd;
 use crate::descriptors;
+use crate::metrics;
 use crate::quota::Quota;
 
 /// After so many steps of tasks the system is asked for new events, unless there is nothing left to do before. Four
@@ -34,6 +35,7 @@ pub struct Crew<H, E> {
     drain_timeout: Duration,
     /// Requests under way.
     requests: Arc<Quota>,
+    metrics: Arc<metrics::Metrics>,
 }
 
 /// Where one worker is reached.
@@ -75,7 +77,9 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
             listeners: listeners.map(|planned| planned.open.clone()).collect(),
             drain_timeout: server.drain_timeout,
             requests: Quota::new(server.terms.limits.max_in_flight, server.workers),
+            metrics: Arc::clone(&server.metrics),
         };
+        crew.tell_certificates();
         let crowd = Arc::new(Crowd::default());
         let doors = share(server.listeners, &server.terms, server.workers);
         let mut orders = Vec::with_capacity(doors.len());
@@ -157,6 +161,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
     pub async fn change(&mut self, change: Change, handlers: Vec<H>) {
         let opens = change.listeners.iter();
         self.listeners = opens.map(|planned| planned.open.clone()).collect();
+        self.tell_certificates();
         self.drain_timeout = change.drain_timeout;
         self.requests.set(change.terms.limits.max_in_flight);
         let doors = share(change.listeners, &change.terms, self.posts.len());
@@ -165,6 +170,11 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
             // A worker that has died is told of by its ending.
             post.orders.send(Order::Change(doors)).await.ok();
         }
+    }
+
+    fn tell_certificates(&self) {
+        let shown = listener::certificates(&self.listeners);
+        *self.metrics.process.certificates.lock() = shown;
     }
 
     /// Where clients can connect, in the order of the configuration.

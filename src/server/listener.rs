@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls::Tls;
+use super::tls::{Expiry, Tls};
 use super::{ServeError, heritage};
 use crate::config::{ForwardAuth, Listener, ProxyProtocol};
+use crate::metrics::Certificate;
 
 /// A listener that is open.
 #[derive(Debug, Clone)]
@@ -79,6 +80,21 @@ pub(super) fn plan<'a>(
         plans.push(plan);
     }
     Ok(plans)
+}
+
+/// The certificates that clients are shown at these listeners.
+pub(super) fn certificates<'a>(opens: impl IntoIterator<Item = &'a Open>) -> Vec<Certificate> {
+    let of = |open: &Open| {
+        let shown = open.tls.iter().flat_map(Tls::expiries);
+        let listener = open.address.to_string();
+        let certificate = |expiry: &Expiry| Certificate {
+            listener: listener.clone(),
+            file: expiry.file.display().to_string(),
+            expires: expiry.at,
+        };
+        shown.map(certificate).collect::<Vec<_>>()
+    };
+    opens.into_iter().flat_map(of).collect()
 }
 
 impl Open {

@@ -166,7 +166,7 @@ impl Server {
         })
     }
 
-    /// What is wrong with the certificates that the listeners and the admin API name. No address is taken.
+    /// What is wrong with the certificates, and which end soon, that the listeners and the admin API name. No address is taken.
     pub fn check(config: &Config) -> Vec<Fault> {
         let secured = config
             .listeners
@@ -175,8 +175,7 @@ impl Server {
         let of_admin = config.admin.iter().filter_map(|admin| admin.tls.as_ref());
         secured
             .chain(of_admin)
-            .filter_map(|tls| Tls::load(tls).err())
-            .flatten()
+            .flat_map(|tls| Tls::load(tls).map_or_else(|faults| faults, |tls| tls.warnings()))
             .collect()
     }
 

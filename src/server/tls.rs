@@ -1,6 +1,8 @@
 //! TLS towards clients: which certificate answers which name, and who may come in.
 
 mod client;
+mod expiry;
+mod memory;
 mod suite;
 
 use std::collections::HashMap;
@@ -8,29 +10,27 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderValue;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{
-    Acceptor, ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
-    StoresServerSessions, WebPkiClientVerifier,
-};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use toml::Spanned;
 
+pub(super) use self::expiry::Expiry;
+use self::memory::Memory;
 use self::suite::Configs;
 use crate::config::fault::Fault;
 use crate::config::{Alpn, Certificate, ClientAuth, ListenerTls, TlsVersion};
 use crate::peer::{HostScope, TlsPeer};
 use crate::socket::Socket;
-
-/// TLS 1.2 sessions remembered for clients that take no tickets.
-const MAX_SESSIONS: usize = 4096;
 
 /// Makes aws-lc-rs the process's one provider of cryptography, for libraries that ask for "the" provider.
 pub(super) fn install() {
@@ -45,6 +45,7 @@ pub(super) struct Tls {
     certificates: Arc<Certificates>,
     admission: Admission,
     memory: Memory,
+    hsts: Option<HeaderValue>,
 }
 
 /// Who is let in. Where it changes, nobody may come in on the strength of an earlier session.
@@ -54,25 +55,6 @@ struct Admission {
     client_auth: ClientAuth,
     /// The authorities that may sign client certificates.
     authorities: Vec<CertificateDer<'static>>,
-}
-
-/// What earlier sessions are taken up with: shared by the workers, and kept when certificates change.
-#[derive(Clone)]
-struct Memory {
-    sessions: Arc<dyn StoresServerSessions>,
-    tickets: Arc<dyn ProducesTickets>,
-}
-
-impl Memory {
-    fn new() -> Result<Self, Fault> {
-        // Its key changes by itself every six hours; tickets of the key before are still taken.
-        let tickets = aws_lc_rs::Ticketer::new()
-            .map_err(|_| Fault::error(None, "the system gives no random numbers"))?;
-        Ok(Self {
-            sessions: ServerSessionMemoryCache::new(MAX_SESSIONS),
-            tickets,
-        })
-    }
 }
 
 impl fmt::Debug for Tls {
@@ -158,12 +140,25 @@ impl Tls {
             certificates,
             admission,
             memory,
+            hsts: config.hsts.map(|age| hsts(age.get(), config)),
         })
     }
 
     /// Whether it lets in the same clients as `other`.
     pub(super) fn admits_as(&self, other: &Self) -> bool {
         self.admission == other.admission
+    }
+
+    /// When its certificates end.
+    pub(super) fn expiries(&self) -> &[Expiry] {
+        &self.certificates.expiries
+    }
+
+    /// Warnings of those that end soon.
+    pub(super) fn warnings(&self) -> Vec<Fault> {
+        let now = SystemTime::now();
+        let ends = self.expiries().iter();
+        ends.filter_map(|expiry| expiry.warning(now)).collect()
     }
 
     /// Does the handshake.
@@ -184,7 +179,7 @@ impl Tls {
         let client = session
             .peer_certificates()
             .and_then(<[_]>::first)
-            .map(|certificate| client::names(certificate).into());
+            .map(|certificate| Arc::new(client::read(certificate)));
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
         Ok(Accepted {
             stream,
@@ -192,11 +187,24 @@ impl Tls {
                 server_name,
                 scope,
                 client,
+                hsts: self.hsts.clone(),
             },
             h2,
             resumed,
         })
     }
+}
+
+/// `Strict-Transport-Security` (RFC 6797 section 6.1).
+fn hsts(age: Duration, config: &ListenerTls) -> HeaderValue {
+    let subdomains = if config.hsts_subdomains {
+        "; includeSubDomains"
+    } else {
+        ""
+    };
+    let preload = if config.hsts_preload { "; preload" } else { "" };
+    let text = format!("max-age={}{subdomains}{preload}", age.as_secs());
+    HeaderValue::try_from(text).expect("digits and words are plain ASCII")
 }
 
 fn protocol_name(alpn: &Alpn) -> Vec<u8> {
@@ -210,6 +218,7 @@ fn protocol_name(alpn: &Alpn) -> Vec<u8> {
 #[derive(Debug)]
 struct Certificates {
     all: Vec<Arc<CertifiedKey>>,
+    expiries: Vec<Expiry>,
     exact: HashMap<Box<str>, usize>,
     /// By what follows `*.`.
     below: HashMap<Box<str>, usize>,
@@ -222,13 +231,24 @@ impl Certificates {
     ) -> Result<Self, Vec<Fault>> {
         let mut loaded = Self {
             all: Vec::with_capacity(config.len()),
+            expiries: Vec::new(),
             exact: HashMap::new(),
             below: HashMap::new(),
         };
         let mut faults = Vec::new();
         for certificate in config {
             match load_one(certificate.get_ref(), provider) {
-                Ok((key, names)) => loaded.add(key, names),
+                Ok((key, names)) => {
+                    let cert = &certificate.get_ref().cert;
+                    loaded
+                        .expiries
+                        .extend(expiry::of(&key.cert).map(|at| Expiry {
+                            file: cert.get_ref().clone(),
+                            span: cert.span(),
+                            at,
+                        }));
+                    loaded.add(key, names);
+                }
                 Err(fault) => faults.push(fault),
             }
         }

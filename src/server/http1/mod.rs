@@ -182,7 +182,8 @@ where
         })
         .await
     };
-    let response = response.ok_or(io::ErrorKind::ConnectionAborted)?;
+    let mut response = response.ok_or(io::ErrorKind::ConnectionAborted)?;
+    asked.peer.promise(response.headers_mut());
     let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let held = Arc::strong_count(line) > 1;
     let read = held || line.lock().skip_body();

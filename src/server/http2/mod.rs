@@ -145,10 +145,11 @@ fn service<H: Handler>(
         let handler = hall.handler.load_full();
         async move {
             let peer = &under_way.client.peer;
-            let response = match under_way.ticket {
+            let mut response = match under_way.ticket {
                 Some(_) => handler.handle(request, peer).await,
                 None => handler.refuse(request, peer, Refusal::Overloaded).await,
             };
+            peer.promise(response.headers_mut());
             Ok(response.map(|body| Answer::new(body, under_way)))
         }
     })

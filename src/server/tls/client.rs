@@ -1,69 +1,65 @@
 //! The names in a client's certificate, once the certificate has been verified.
 
-use rustls::pki_types::CertificateDer;
+use std::net::IpAddr;
 
-/// The object identifier 2.5.4.3, a common name (RFC 5280 appendix A.1).
-const COMMON_NAME: [u8; 3] = [0x55, 0x04, 0x03];
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-/// Strings that are ASCII or UTF-8; others (TeletexString, BMPString) are not read.
-const TEXTS: [u8; 3] = [0x0c, 0x13, 0x16];
+use aws_lc_rs::digest::{SHA256, digest};
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
+
+use crate::peer::ClientCertificate;
+
+/// Who shows this certificate.
+pub(super) fn read(certificate: &CertificateDer<'_>) -> ClientCertificate {
+    let fingerprint = digest(&SHA256, certificate);
+    let fingerprint = fingerprint.as_ref().iter();
+    let mut read = ClientCertificate {
+        fingerprint: fingerprint.map(|byte| format!("{byte:02x}")).collect(),
+        ..ClientCertificate::default()
+    };
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return read;
+    };
+    read.names = names(certificate, &parsed);
+    read.subject = parsed.subject().to_string();
+    if let Ok(Some(extension)) = parsed.subject_alternative_name() {
+        let all = extension.value.general_names.iter();
+        read.alternative_names = all.filter_map(alternative_name).collect();
+    }
+    read
+}
+
+/// A name with its kind; `None` for kinds that nobody asks for.
+fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(name) => Some(format!("dns:{}", name.to_ascii_lowercase())),
+        GeneralName::URI(uri) => Some(format!("uri:{uri}")),
+        GeneralName::RFC822Name(address) => Some(format!("email:{address}")),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            address.ok().map(|address| format!("ip:{address}"))
+        }
+        GeneralName::OtherName(..)
+        | GeneralName::X400Address(_)
+        | GeneralName::DirectoryName(_)
+        | GeneralName::EDIPartyName(_)
+        | GeneralName::RegisteredID(_)
+        | GeneralName::Invalid(..) => None,
+    }
+}
 
 /// `cn:`, `dns:` and `uri:` names of the certificate; DNS names in lower case.
-pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else {
+fn names(certificate: &CertificateDer<'_>, parsed: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(verified) = webpki::EndEntityCert::try_from(certificate) else {
         return Vec::new();
     };
-    let common = common_names(parsed.subject())
-        .into_iter()
-        .map(|name| format!("cn:{name}"));
-    let dns = parsed
+    let common = parsed.subject().iter_common_name();
+    let common = common.filter_map(|name| name.as_str().ok().map(|name| format!("cn:{name}")));
+    let dns = verified
         .valid_dns_names()
         .map(|name| format!("dns:{}", name.to_ascii_lowercase()));
-    let uri = parsed.valid_uri_names().map(|uri| format!("uri:{uri}"));
+    let uri = verified.valid_uri_names().map(|uri| format!("uri:{uri}"));
     common.chain(dns).chain(uri).collect()
-}
-
-/// The common names in a subject: a list of sets of (type, value), without the outermost header.
-fn common_names(mut subject: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    while let Some((SET, mut set, rest)) = element(subject) {
-        subject = rest;
-        while let Some((SEQUENCE, pair, rest)) = element(set) {
-            set = rest;
-            let Some((OBJECT_IDENTIFIER, kind, value)) = element(pair) else {
-                continue;
-            };
-            if let (true, Some((tag, text, _))) = (kind == COMMON_NAME, element(value))
-                && TEXTS.contains(&tag)
-                && let Ok(text) = std::str::from_utf8(text)
-            {
-                names.push(text.to_owned());
-            }
-        }
-    }
-    names
-}
-
-/// Tag and content of the first DER element, and what follows it; lengths up to 65,535.
-fn element(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let (tag, rest) = bytes.split_first()?;
-    let (first, rest) = rest.split_first()?;
-    let (length, rest) = match *first {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        0x81 => {
-            let (length, rest) = rest.split_first()?;
-            (usize::from(*length), rest)
-        }
-        0x82 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    Some((*tag, content, rest))
 }
 
 #[cfg(test)]
@@ -86,13 +82,27 @@ mod tests {
         name.push(DnType::OrganizationName, "cn:nobody");
         name.push(DnType::CommonName, "Büro ".repeat(20));
 
-        let names = names(&certificate(&params));
+        let address = IpAddr::from([192, 0, 2, 1]);
+        params.subject_alt_names.push(SanType::IpAddress(address));
+        let whole = certificate(&params);
+        let shown = read(&whole);
 
         let common = format!("cn:{}", "Büro ".repeat(20));
         assert_eq!(
-            names,
+            shown.names,
             [&common, "dns:back.office.test", "uri:spiffe://prod/billing"]
         );
+        assert_eq!(
+            shown.alternative_names,
+            [
+                "dns:back.office.test",
+                "uri:spiffe://prod/billing",
+                "ip:192.0.2.1"
+            ]
+        );
+        assert!(shown.subject.contains("O=cn:nobody"), "{}", shown.subject);
+        assert!(shown.subject.contains("CN=Büro"), "{}", shown.subject);
+        assert_eq!(shown.fingerprint.len(), 64);
     }
 
     #[test]
@@ -100,16 +110,13 @@ mod tests {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "x");
         let whole = certificate(&params);
-        let parsed = webpki::EndEntityCert::try_from(&whole).unwrap();
-        let subject = parsed.subject().to_vec();
-        assert!(!common_names(&subject).is_empty());
-
-        for cut in 0..subject.len() {
-            let _ = common_names(&subject[..cut]);
+        assert!(!read(&whole).names.is_empty());
+        for cut in 0..whole.len() {
+            let _ = read(&CertificateDer::from(whole[..cut].to_vec()));
             for byte in [0, 0x7f, 0x81, 0x82, 0x83, 0xff] {
-                let mut spoiled = subject.clone();
+                let mut spoiled = whole.to_vec();
                 spoiled[cut] = byte;
-                let _ = common_names(&spoiled);
+                let _ = read(&CertificateDer::from(spoiled));
             }
         }
     }
