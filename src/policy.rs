@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::now;
 use crate::config::value::PermissionPattern;
 use crate::config::{Auth, Require};
-use crate::session::{Ban, EndedSession, Session};
+use crate::session::{Ban, EndedSession, Extra, Extras, Session};
 
 pub use self::check::{Check, Permission};
 
@@ -99,7 +99,10 @@ impl Permit {
         let told = |permit: &Self| {
             permit.session.as_deref().map(|session| Session {
                 expires_at: None,
-                idle: None,
+                extras: Extras::from(Extra {
+                    idle: None,
+                    ..Extra::clone(&session.extras)
+                }),
                 ..session.clone()
             })
         };
@@ -197,7 +200,7 @@ impl Policy {
     /// Why this session's user may not be here at all.
     pub fn ban(&self, session: &Session) -> Option<Denied> {
         let of = |name: &str| {
-            let mut bans = session.bans.iter();
+            let mut bans = session.extras.bans.iter();
             let found = bans.find(|(service, ban)| service == name && ban.holds(now()));
             found.map(|(_, ban)| ban.clone())
         };

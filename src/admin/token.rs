@@ -89,7 +89,9 @@ impl From<Session> for Introspection {
             roles: Some(session.roles.to_vec()),
             sid: Some(session.sid.into()).filter(|sid: &String| !sid.is_empty()),
             device: Some(session.device),
-            act: session.actor.map(|act| Actor { sub: act.user_id }),
+            act: session.extras.actor.as_ref().map(|act| Actor {
+                sub: act.user_id.clone(),
+            }),
         }
     }
 }

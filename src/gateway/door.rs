@@ -121,7 +121,7 @@ impl Gateway {
         self.learn(client, token, !matches!(found, Standing::Unknown));
         Ok(match found {
             Standing::Unknown => Holder::Unknown,
-            Standing::Ended(ended) => Holder::Ended(ended),
+            Standing::Ended(ended) => Holder::Ended(*ended),
             Standing::Live(session) => Holder::Session(session),
         })
     }

@@ -296,10 +296,10 @@ fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
         )),
         None => told.more("has no end"),
     }
-    if let Some(actor) = &session.actor {
+    if let Some(actor) = &session.extras.actor {
         told.more(format_args!("it is {} who acts as them", actor.user_id));
     }
-    for (service, ban) in &session.bans {
+    for (service, ban) in &session.extras.bans {
         told.line("ban", format_args!("of {service}: {}", ban.reason));
     }
     if let Some(banned) = route.policy.ban(session) {

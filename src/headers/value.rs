@@ -51,7 +51,7 @@ pub(super) fn of(
             }
             Ok(())
         }
-        IdentityField::ActorId => match &session.actor {
+        IdentityField::ActorId => match &session.extras.actor {
             Some(actor) => single(out, &actor.user_id, rule),
             None => Ok(()),
         },

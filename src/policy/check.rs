@@ -36,7 +36,7 @@ impl Check {
             Self::NoPermission(unwanted) => !unwanted.may_be_held_by(session),
             Self::Role(roles) => session.roles.iter().any(|held| roles.contains(held)),
             Self::DeviceType(types) => types.iter().any(|kind| *kind == session.device.kind),
-            Self::MaxRisk(most) => session.risk <= *most,
+            Self::MaxRisk(most) => session.extras.risk <= *most,
             Self::ElevatedWithin(within) => is_elevated(session, *within, now()),
         }
     }
@@ -80,15 +80,15 @@ impl Permission {
     /// Whether this session has it. What is denied in part counts as far as none of what is denied could be meant.
     fn is_held_by(&self, session: &Session) -> bool {
         let any = |list: &[String]| list.iter().any(|held| self.meets(held));
-        any(&session.permissions) || (any(&session.partial) && !any(&session.denied))
+        any(&session.permissions) || (any(&session.extras.partial) && !any(&session.extras.denied))
     }
 
     /// Whether this session may have it, as far as can be told: not if all of it is denied.
     fn may_be_held_by(&self, session: &Session) -> bool {
         let any = |list: &[String]| list.iter().any(|held| self.meets(held));
-        let mut denied = session.denied.iter();
+        let mut denied = session.extras.denied.iter();
         any(&session.permissions)
-            || (any(&session.partial)
+            || (any(&session.extras.partial)
                 && !denied.any(|denied| permission::covers(denied, &self.text)))
     }
 
@@ -103,7 +103,10 @@ impl Permission {
 }
 
 fn is_elevated(session: &Session, within: Duration, now: u64) -> bool {
-    let counts = session.elevated_until.is_some_and(|until| now < until);
+    let counts = session
+        .extras
+        .elevated_until
+        .is_some_and(|until| now < until);
     let recent = |at: u64| now < at.saturating_add(millis(within));
-    counts && session.elevated_at.is_some_and(recent)
+    counts && session.extras.elevated_at.is_some_and(recent)
 }

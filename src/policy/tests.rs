@@ -148,7 +148,11 @@ fn denied(policy: &Policy, session: Session) -> Option<String> {
 fn risk_and_step_up_are_asked_of_the_session() {
     let now = now();
     let risky = |risk| Session {
-        risk,
+        extras: Extra {
+            risk,
+            ..Extra::default()
+        }
+        .into(),
         ..session(&[], &[], "")
     };
     let policy = guarded(Guard {
@@ -166,8 +170,12 @@ fn risk_and_step_up_are_asked_of_the_session() {
         ..Guard::default()
     });
     let elevated = |at: Option<u64>, until: Option<u64>| Session {
-        elevated_at: at,
-        elevated_until: until,
+        extras: Extra {
+            elevated_at: at,
+            elevated_until: until,
+            ..Extra::default()
+        }
+        .into(),
         ..session(&[], &[], "")
     };
     let (later, minute) = (now + 3_600_000, 60_000);
@@ -192,7 +200,11 @@ fn bans_count_for_everything_or_for_the_service_of_the_route() {
             at: 0,
         };
         Session {
-            bans: vec![(service.to_owned(), ban)],
+            extras: Extra {
+                bans: vec![(service.to_owned(), ban)],
+                ..Extra::default()
+            }
+            .into(),
             ..session(&[], &[], "")
         }
     };
@@ -245,8 +257,12 @@ fn ended_session_is_refused_with_its_reason_or_is_nobody() {
 fn what_is_denied_in_part_is_denied_where_it_matters() {
     let list = |items: &[&str]| -> Vec<String> { items.iter().map(|i| (*i).to_owned()).collect() };
     let partly = || Session {
-        partial: list(&["orders:*"]).into(),
-        denied: list(&["orders:write"]).into(),
+        extras: Extra {
+            partial: list(&["orders:*"]).into(),
+            denied: list(&["orders:write"]).into(),
+            ..Extra::default()
+        }
+        .into(),
         ..session(&[], &[], "")
     };
     for (rule, passes) in [

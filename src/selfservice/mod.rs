@@ -244,7 +244,7 @@ impl Endpoint {
 
 /// Nobody may act in these things for somebody else.
 fn in_person(session: &Session) -> Result<&Session, Refusal> {
-    match session.actor {
+    match session.extras.actor {
         None => Ok(session),
         Some(_) => Err(Unserved::ActingSession.into()),
     }

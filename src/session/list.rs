@@ -29,6 +29,9 @@ struct Known {
 }
 
 impl List {
+    /// Nothing.
+    pub const EMPTY: Self = Self(None);
+
     /// Becomes the list of another session, if one has been kept that is equal.
     pub(super) fn share(&mut self) {
         if let Some(own) = &mut self.0 {

@@ -5,6 +5,7 @@
 //! never a session with parts missing.
 
 mod ended;
+mod extra;
 mod list;
 mod own;
 
@@ -16,23 +17,21 @@ use utoipa::ToSchema;
 use crate::config::{Fields, Store, value::FieldPath};
 
 pub use self::ended::{Ban, EndedSession, Why};
+pub use self::extra::{Extra, Extras};
 pub use self::list::List;
 pub use self::own::{Act, OwnRecord, encode};
 
 /// A live login. Times are Unix milliseconds.
 ///
-/// Reading it costs as much as fetching its parts from memory does: short texts lie in it, lists are shared with the
-/// sessions that have the same.
+/// Reading it costs as much as fetching its parts from memory does, and there may be millions: short texts lie in it,
+/// lists are shared with the sessions that have the same, what few sessions have lies elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Session {
     /// Who it is; never empty.
     pub user_id: CompactString,
-    /// What the user may do: what upstreams are told. None of them overlaps with one of `denied`.
+    /// What the user may do: what upstreams are told. None of them overlaps with one of
+    /// [`Extra::denied`].
     pub permissions: List,
-    /// Permissions with wildcards that are taken away in part by `denied`.
-    pub partial: List,
-    /// What the user may not do, whatever else says so.
-    pub denied: List,
     /// Which roles the user has.
     pub roles: List,
     /// On which device.
@@ -41,18 +40,8 @@ pub struct Session {
     pub expires_at: Option<u64>,
     /// Its public name; stays the same when its tokens are refreshed. Empty for a session that we did not make.
     pub sid: CompactString,
-    /// When its user last proved who they are for a step-up; absent if never, or if that has run out.
-    pub elevated_at: Option<u64>,
-    /// Until when that counts.
-    pub elevated_until: Option<u64>,
-    /// How risky it is, 0 to 100: the higher of the user's and the session's own.
-    pub risk: u8,
-    /// What the user is banned from: service, or `*` for everything. Bans may have run out since.
-    pub bans: Vec<(String, Ban)>,
-    /// Who acts as this user, if it is somebody else, and in which session of theirs.
-    pub actor: Option<Act>,
-    /// Its end for want of use, if it has one.
-    pub idle: Option<Idle>,
+    /// What few sessions have.
+    pub extras: Extras,
 }
 
 /// The end of a session for want of use. Times are Unix milliseconds.
@@ -91,14 +80,9 @@ impl Session {
     /// The same session, to be kept: its lists are those of other sessions where they are equal.
     #[must_use]
     pub fn with_lists_in_common(mut self) -> Self {
-        for list in [
-            &mut self.permissions,
-            &mut self.partial,
-            &mut self.denied,
-            &mut self.roles,
-        ] {
-            list.share();
-        }
+        self.permissions.share();
+        self.roles.share();
+        self.extras.share();
         self
     }
 

@@ -21,8 +21,8 @@ pub enum Standing {
     Unknown,
     /// The token is good.
     Live(Arc<Session>),
-    /// The token was good.
-    Ended(EndedSession),
+    /// The token was good. Boxed: few are, and each of the others would take as much room.
+    Ended(Box<EndedSession>),
 }
 
 impl From<Option<Session>> for Standing {
@@ -93,7 +93,7 @@ impl Sessions {
             return Ok(None);
         };
         let now = now();
-        let mut bans = session.bans.iter();
+        let mut bans = session.extras.bans.iter();
         let banned = bans.any(|(service, ban)| service == EVERYTHING && ban.holds(now));
         Ok((!banned).then(|| Session::clone(&session)))
     }
@@ -102,7 +102,7 @@ impl Sessions {
     /// a later end that does not get through is tried again with the next request. It can only move the end of a record
     /// that is there.
     pub fn touch(&self, token: &Token, session: &Session) {
-        let Some(idle) = session.idle else {
+        let Some(idle) = session.extras.idle else {
             return;
         };
         let now = now();
@@ -194,7 +194,7 @@ impl Sessions {
             judge_foreign(record, user, &realm, without_iat, now)
         };
         if let Verdict::Live(session) = &verdict
-            && let Some(act) = &session.actor
+            && let Some(act) = &session.extras.actor
         {
             let theirs = users.anchor(&act.user_id);
             if whose.actor != Some(theirs) {
@@ -219,7 +219,7 @@ impl Sessions {
                 Err(StoreError::Mismatch)
             }
             Verdict::Live(session) => Ok(Judged::Known(Standing::Live(session))),
-            Verdict::Ended(ended) => Ok(Judged::Known(Standing::Ended(ended))),
+            Verdict::Ended(ended) => Ok(Judged::Known(Standing::Ended(Box::new(ended)))),
             Verdict::Mismatch => Err(StoreError::Mismatch),
         })
     }

@@ -108,7 +108,7 @@ impl Sessions {
         lifetime: Duration,
     ) -> Result<Grant, LoginError> {
         let users = self.users()?;
-        if actor.actor.is_some() {
+        if actor.extras.actor.is_some() {
             return Err(LoginError::Unusable(
                 "who acts as somebody cannot act as somebody else",
             ));
@@ -129,7 +129,7 @@ impl Sessions {
                 permissions,
                 roles,
                 lifetime: Some(lifetime.min(Duration::from_millis(MAX_ACT))),
-                risk: actor.risk,
+                risk: actor.extras.risk,
                 ..Login::default()
             },
         )?;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::cache::{Answer, Digest, Entry, MaxAge};
 use crate::changes::{Basis, Changes, Worth};
 use crate::clock::now;
-use crate::session::{Act, Session};
+use crate::session::{Act, Extra, Session};
 use crate::store::{Ends, StoreError};
 use crate::token::{Anchor, Token};
 use crate::until::Until;
@@ -58,6 +58,7 @@ impl Sessions {
                 sid: session.sid.to_string(),
                 anchor: users.anchor(&session.user_id),
                 actor: session
+                    .extras
                     .actor
                     .clone()
                     .map(|act| (act.clone(), users.anchor(&act.user_id))),
@@ -151,13 +152,17 @@ impl Sessions {
         };
         let both = user.iter().chain(&theirs);
         let bans = both.flat_map(|user| &user.bans);
+        let extra = Extra {
+            bans: bans
+                .map(|(service, ban)| (service.clone(), ban.clone()))
+                .collect(),
+            ..Extra::default()
+        };
         let verdict = end.map(|end| Session {
             user_id: user_id.as_str().into(),
             sid: sid.as_str().into(),
             expires_at: Some(end),
-            bans: bans
-                .map(|(service, ban)| (service.clone(), ban.clone()))
-                .collect(),
+            extras: extra.into(),
             ..Session::default()
         });
         Ok(Answer {
@@ -178,6 +183,7 @@ impl Sessions {
 fn is_banned(session: &Session, service: Option<&str>) -> bool {
     let now = now();
     session
+        .extras
         .bans
         .iter()
         .any(|(from, ban)| (from == EVERYTHING || Some(from.as_str()) == service) && ban.holds(now))

@@ -6,7 +6,7 @@ use super::rights::add;
 use super::{EVERYTHING, Glance, Listed, Realm};
 use crate::config::WithoutIat;
 use crate::permission;
-use crate::session::{Act, EndedSession, Idle, OwnRecord, Record, Session, Why};
+use crate::session::{Act, EndedSession, Extra, Idle, OwnRecord, Record, Session, Why};
 
 /// What a token's record, its user's and its realm's come to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,9 @@ pub fn judge_foreign(
         if older(user.epoch) {
             return Verdict::Ended(by_epoch(user, now));
         }
-        session.risk = user.risk;
+        if user.risk > 0 {
+            session.extras.risk = user.risk;
+        }
         give_bans(&mut session, user, now);
         give_rights(&mut session, user, realm);
     } else {
@@ -154,13 +156,7 @@ fn live(
     let end = record.expires_at;
     let key_end = key_ends_at.map_or(end, |key_end| key_end.min(end));
     let elevated = listed.elevated_until.is_some_and(|until| now < until);
-    let mut session = Session {
-        user_id: record.user_id.into(),
-        permissions: record.permissions.into(),
-        roles: record.roles.into(),
-        device: record.device,
-        expires_at: Some(key_end),
-        sid: record.sid.into(),
+    let extra = Extra {
         elevated_at: listed.elevated_at.filter(|_| elevated),
         elevated_until: listed.elevated_until.filter(|_| elevated),
         risk: user.risk.max(listed.risk),
@@ -170,7 +166,16 @@ fn live(
             ends_at: key_end,
             at_most: end,
         }),
-        ..Session::default()
+        ..Extra::default()
+    };
+    let mut session = Session {
+        user_id: record.user_id.into(),
+        permissions: record.permissions.into(),
+        roles: record.roles.into(),
+        device: record.device,
+        expires_at: Some(key_end),
+        sid: record.sid.into(),
+        extras: extra.into(),
     };
     give_bans(&mut session, user, now);
     give_rights(&mut session, user, realm);
@@ -179,8 +184,9 @@ fn live(
 
 fn give_bans(session: &mut Session, user: &Glance, now: u64) {
     let bans = user.bans.iter().filter(|(_, ban)| ban.holds(now));
-    let bans = bans.map(|(service, ban)| (service.clone(), ban.clone()));
-    session.bans.extend(bans);
+    for (service, ban) in bans {
+        session.extras.bans.push((service.clone(), ban.clone()));
+    }
 }
 
 /// What the record gave, what the user has, and what the roles of either may do, without what the user is denied.
@@ -212,8 +218,8 @@ fn give_rights(session: &mut Session, user: &Glance, realm: &Realm) {
         .cloned()
         .partition(|held| touched(held));
     session.permissions = whole.into();
-    session.partial = touched.into_iter().filter(|held| !covered(held)).collect();
-    session.denied = denied.clone().into();
+    session.extras.partial = touched.into_iter().filter(|held| !covered(held)).collect();
+    session.extras.denied = denied.clone().into();
 }
 
 fn give_role_permissions(session: &mut Session, realm: &Realm) {

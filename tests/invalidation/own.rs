@@ -183,7 +183,7 @@ async fn realm_bans_and_rights_are_known_there() {
     there.keeps(&grant, &redis).await;
     here.sessions.ban("alice", ban).await.unwrap();
     let start = Instant::now();
-    while there.keeps(&grant, &redis).await.bans.is_empty() {
+    while there.keeps(&grant, &redis).await.extras.bans.is_empty() {
         assert!(start.elapsed() < PATIENCE, "the ban does not come");
     }
 

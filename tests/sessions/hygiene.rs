@@ -28,11 +28,11 @@ async fn nothing_comes_back_after_a_logout(bench: Bench) {
     let grant = enter(&sessions, refreshable("alice", "d1")).await;
     let mut session = Session::clone(&*live(&sessions, &grant).await);
     // As it looks after a while: due to be touched.
-    session.idle = session.idle.map(|idle| Idle {
+    session.extras.idle = session.extras.idle.map(|idle| Idle {
         ends_at: clock::now() + 1,
         ..idle
     });
-    assert!(session.idle.is_some());
+    assert!(session.extras.idle.is_some());
 
     sessions.logout(grant.access.token()).await.unwrap();
     for _ in 0..20 {

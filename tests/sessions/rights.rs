@@ -76,17 +76,17 @@ async fn rights_risk_bans_and_step_up_count_from_the_next_request(bench: Bench) 
     assert_eq!(live(&two, &grant).await.permissions, ["stock:*"]);
 
     assert!(one.set_risk("alice", None, 20).await.unwrap());
-    assert_eq!(live(&two, &grant).await.risk, 20);
+    assert_eq!(live(&two, &grant).await.extras.risk, 20);
     assert!(one.set_risk("alice", Some(sid), 70).await.unwrap());
     assert!(!one.set_risk("alice", Some("nothing"), 70).await.unwrap());
     assert!(!one.set_risk("nobody", Some(sid), 70).await.unwrap());
-    assert_eq!(live(&two, &grant).await.risk, 70);
+    assert_eq!(live(&two, &grant).await.extras.risk, 70);
 
-    assert_eq!(live(&two, &grant).await.elevated_at, None);
+    assert_eq!(live(&two, &grant).await.extras.elevated_at, None);
     let minute = Duration::from_secs(60);
     assert!(one.elevate("alice", sid, minute).await.unwrap());
     assert!(!one.elevate("alice", "nothing", minute).await.unwrap());
-    assert!(live(&two, &grant).await.elevated_at.is_some());
+    assert!(live(&two, &grant).await.extras.elevated_at.is_some());
 
     let ban = NewBan {
         service: Some("billing".to_owned()),
@@ -96,7 +96,7 @@ async fn rights_risk_bans_and_step_up_count_from_the_next_request(bench: Bench) 
     };
     one.ban("alice", ban).await.unwrap();
     let session = live(&two, &grant).await;
-    assert_eq!(session.bans[0].0, "billing");
+    assert_eq!(session.extras.bans[0].0, "billing");
     assert!(
         two.introspect(grant.access.token())
             .await
@@ -139,7 +139,7 @@ async fn acting_as_somebody_is_short_and_marked(bench: Bench) {
 
     let session = live(&sessions, &grant).await;
     assert_eq!(session.user_id, "alice");
-    assert_eq!(session.actor.as_ref().unwrap().user_id, "admin");
+    assert_eq!(session.extras.actor.as_ref().unwrap().user_id, "admin");
     assert_eq!(session.permissions, ["orders:read"]);
     assert!(grant.refresh.is_none());
     assert!(session.expires_at.unwrap() <= clock::now() + 3_600_000);

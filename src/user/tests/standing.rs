@@ -199,8 +199,8 @@ fn rights_come_from_record_user_and_roles_without_what_is_denied() {
     let session = live(judge_own(record(), None, Some(&glance(&user)), &table, NOW));
 
     assert_eq!(*session.permissions, ["orders:read", "reports:read"]);
-    assert_eq!(*session.partial, ["invoices:*"]);
-    assert_eq!(*session.denied, *user.denied);
+    assert_eq!(*session.extras.partial, ["invoices:*"]);
+    assert_eq!(*session.extras.denied, *user.denied);
     assert_eq!(*session.roles, ["clerk", "auditor"]);
 }
 
@@ -239,11 +239,23 @@ fn step_up_risk_bans_and_idle_end_go_into_the_session() {
 
     let session = judge(NOW + 5 * MINUTE, NOW);
 
-    assert_eq!((session.risk, session.elevated_at), (40, Some(NOW - 1)));
-    let banned: Vec<_> = session.bans.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        (session.extras.risk, session.extras.elevated_at),
+        (40, Some(NOW - 1))
+    );
+    let banned: Vec<_> = session
+        .extras
+        .bans
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(banned, ["b", "c"]);
     assert_eq!(
-        session.actor.as_ref().map(|act| act.user_id.as_str()),
+        session
+            .extras
+            .actor
+            .as_ref()
+            .map(|act| act.user_id.as_str()),
         Some("admin")
     );
     let idle = Idle {
@@ -251,10 +263,10 @@ fn step_up_risk_bans_and_idle_end_go_into_the_session() {
         ends_at: NOW + 5 * MINUTE,
         at_most: NOW + HOUR,
     };
-    assert_eq!(session.idle, Some(idle));
+    assert_eq!(session.extras.idle, Some(idle));
     assert_eq!(session.expires_at, Some(NOW + 5 * MINUTE));
     let later = judge(NOW + 2 * HOUR, NOW + MINUTE);
-    assert_eq!(later.elevated_at, None, "it has run out");
+    assert_eq!(later.extras.elevated_at, None, "it has run out");
     assert_eq!(later.expires_at, Some(NOW + HOUR));
 }
 
