@@ -86,7 +86,7 @@ mod tests {
     fn nothing_takes_no_room_and_is_equal_to_nothing() {
         let nothing = Extras::from(Extra::default());
         let mut touched = Extras::default();
-        touched.risk = 0;
+        touched.bans.clear();
 
         assert!(nothing.0.is_none() && touched.0.is_some());
         assert_eq!(nothing, touched);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::{Answer, Cache, Entry, Limits, MaxAge};
+use crate::cache::{Answer, Cache, Entry, Limits, MaxAge, half};
 use crate::changes::{Basis, Changes};
 use crate::clock::now;
 use crate::config::Config;
@@ -63,7 +63,7 @@ impl Sessions {
             });
             async move { sessions.ask(&token, is_kept, earlier.as_deref()).await }
         };
-        reader.find(&token.digest(), max_age, ask).await
+        reader.find(&half(&token.digest()), max_age, ask).await
     }
 
     /// What the store says about this token, and what that rests on.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 use tokio::time::sleep;
 
-use crate::cache::{Answer, Digest, Entry, MaxAge};
+use crate::cache::{Answer, Digest, Entry, MaxAge, half};
 use crate::changes::{Basis, Changes, Worth};
 use crate::clock::now;
 use crate::session::{Act, Extra, Session};
@@ -193,5 +193,5 @@ fn is_banned(session: &Session, service: Option<&str>) -> bool {
 fn name_digest(user_id: &str, sid: &str) -> Digest {
     let text = format!("session\0{user_id}\0{sid}");
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    half(digest.as_ref().try_into().expect("SHA-256 has 32 bytes"))
 }

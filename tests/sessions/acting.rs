@@ -76,7 +76,12 @@ async fn bans_of_whoever_acts_count_as_somebody_else_too(bench: Bench) {
     sessions.ban("helper", ban).await.unwrap();
 
     let session = live(&sessions, &grant).await;
-    let bans: Vec<_> = session.extras.bans.iter().map(|(name, _)| name.as_str()).collect();
+    let bans: Vec<_> = session
+        .extras
+        .bans
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     assert_eq!(bans, ["billing"]);
 
     // Whoever has no session that could be ended would act for as long as they please.
