@@ -24,3 +24,7 @@ mod streams;
 mod tombstones;
 #[path = "invalidation/waiting.rs"]
 mod waiting;
+#[path = "invalidation/witness.rs"]
+mod witness;
+#[path = "invalidation/world.rs"]
+mod world;

@@ -22,13 +22,14 @@ pub(crate) struct Desk {
     shape: TokenShape,
 }
 
-fn config(url: &str) -> Config {
+fn config(url: &str, bound: Duration) -> Config {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
     let text = format!(
         "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"{url}\"\n[sessions]\nrefresh_grace = \"1s\"\n\
-         [cache]\nmax_staleness = \"61s\"\n[upstreams.app]\nendpoints = [\"http://127.0.0.1:9\"]\n\
-         [[routes]]\nprefix = \"/\"\nupstream = \"app\"\n"
+         [cache]\nmax_staleness = \"{}s\"\n[upstreams.app]\nendpoints = [\"http://127.0.0.1:9\"]\n\
+         [[routes]]\nprefix = \"/\"\nupstream = \"app\"\n",
+        bound.as_secs()
     );
     std::fs::write(&file, text).unwrap();
     match load::read(&file) {
@@ -43,7 +44,12 @@ impl Desk {
     }
 
     pub(crate) async fn open_at(url: &str) -> Self {
-        let config = config(url);
+        Self::open_within(url, Duration::from_secs(61)).await
+    }
+
+    /// The same with this bound.
+    pub(crate) async fn open_within(url: &str, bound: Duration) -> Self {
+        let config = config(url, bound);
         let mut source = StoreSource::open(config.store.get_ref(), &config.tokens).unwrap();
         source.listen(&config).unwrap();
         let memory = memory(&config, Arc::clone(source.changes().unwrap()));

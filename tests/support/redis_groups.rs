@@ -9,7 +9,7 @@ use super::{Redis, START, Settings, eventually, free_port};
 pub(crate) struct Sentinel {
     /// The two servers; the first one starts as master.
     pub(crate) servers: [Redis; 2],
-    sentinels: Vec<Redis>,
+    pub(crate) sentinels: Vec<Redis>,
 }
 
 impl Sentinel {
@@ -78,6 +78,22 @@ impl Sentinel {
         port.parse().unwrap()
     }
 
+    /// Waits until one of the servers is master and the other follows it, also as the sentinels see it.
+    pub(crate) async fn settled(&self) {
+        eventually("a master and its replica", START, || {
+            let master = self.master();
+            let follows = |server: &Redis| {
+                let role = server.cli(&["INFO", "replication"]);
+                match server.port() == master {
+                    true => role.contains("role:master") && role.contains("state=online"),
+                    false => role.contains("master_link_status:up"),
+                }
+            };
+            self.servers.iter().all(follows)
+        })
+        .await;
+    }
+
     /// `SENTINEL FAILOVER`: an orderly change of master.
     pub(crate) fn failover(&self) {
         let answer = self.sentinels[0].cli(&["SENTINEL", "FAILOVER", "main"]);
@@ -135,6 +151,61 @@ impl Cluster {
         })
         .await;
         Self { nodes }
+    }
+
+    /// The places of all masters, or of all replicas.
+    pub(crate) fn members(&self, masters: bool) -> Vec<usize> {
+        let is_master = |node: &Redis| node.cli(&["ROLE"]).starts_with("master");
+        let places = 0..self.nodes.len();
+        places
+            .filter(|place| is_master(&self.nodes[*place]) == masters)
+            .collect()
+    }
+
+    /// Waits until every node says that all is well, and every replica follows its master.
+    pub(crate) async fn settled(&self) {
+        let masters = 3;
+        eventually("the cluster is whole again", START, || {
+            let well = self.nodes.iter().all(|node| {
+                let info = node.cli(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok")
+                    && info.contains("cluster_slots_ok:16384")
+                    && !node.cli(&["CLUSTER", "NODES"]).contains("fail")
+            });
+            let follows = |place: &usize| {
+                let info = self.nodes[*place].cli(&["INFO", "replication"]);
+                info.contains("master_link_status:up")
+            };
+            well && self
+                .members(false)
+                .iter()
+                .filter(|place| follows(place))
+                .count()
+                == self.nodes.len() - masters
+        })
+        .await;
+    }
+
+    /// Moves so many slots from this master to another.
+    pub(crate) async fn reshard(&self, from: usize, slots: u16) {
+        let masters = self.members(true);
+        let to = masters
+            .iter()
+            .find(|place| **place != from)
+            .expect("there are three");
+        let name = |place: usize| self.nodes[place].cli(&["CLUSTER", "MYID"]);
+        let address = format!("127.0.0.1:{}", self.nodes[0].port());
+        let mut command = Command::new("redis-cli");
+        command.args(["--cluster", "reshard", &address, "--cluster-yes"]);
+        command.args(["--cluster-from", &name(from), "--cluster-to", &name(*to)]);
+        command.args(["--cluster-slots", &slots.to_string()]);
+        let moving = tokio::task::spawn_blocking(move || command.output());
+        let output = moving.await.unwrap().unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 
     /// `redis-cluster://…` with every node.

@@ -214,6 +214,11 @@ impl Upstream {
         self.state.seen.lock().clone()
     }
 
+    /// Forgets what it has seen.
+    pub(crate) fn forget(&self) {
+        self.state.seen.lock().clear();
+    }
+
     /// The last request.
     pub(crate) fn last(&self) -> Seen {
         self.seen().pop().expect("the upstream has seen a request")
