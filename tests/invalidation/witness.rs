@@ -101,6 +101,7 @@ impl Log {
     pub(crate) fn settle(&mut self, bound: Duration) {
         let seen = std::mem::take(&mut self.seen);
         let mut tally = std::mem::take(&mut self.tally);
+        let before = tally.wrong.len();
         for one in &seen {
             tally.answers += usize::from(one.gateway != ORACLE);
             let known = &self.known[one.number];
@@ -126,6 +127,10 @@ impl Log {
                 .extend(wrong.map(|wrong| format!("{wrong}: {known:?} {one:?}")));
         }
         tally.wrong.append(&mut self.hollow);
+        // Printed when they are found: a long run may be broken off.
+        tally.wrong[before..]
+            .iter()
+            .for_each(|wrong| println!("{wrong}"));
         self.tally = tally;
     }
 

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use drawbridge::session::Why;
 use drawbridge::sessions::{Login, RightsEdit, Sessions, Target, Whom};
+use drawbridge::token::Anchor;
+use drawbridge::user::User;
 use futures_util::future::join_all;
 use futures_util::{SinkExt as _, StreamExt as _};
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -31,6 +33,9 @@ pub(crate) const BOUND: Duration = Duration::from_secs(2);
 const IN_USE: usize = 120;
 /// A session is ended when so many have been opened after it: it goes on being asked about for longer than the bound.
 const ENDED_AFTER: usize = 20;
+/// One of so many lives on until almost nobody asks about it any more: it is there to have its rights changed.
+const LASTING: usize = 8;
+const LASTS: usize = 100;
 /// Every so manieth question is about one of all sessions there ever were: what is over stays over.
 const OLD: usize = 4;
 
@@ -61,6 +66,7 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// `rule` is taken away, and with any of them the one that ends tunnels.
     pub(crate) async fn start(
         stores: &[String],
         authority: &str,
@@ -87,7 +93,10 @@ impl World {
                     BOUND.as_secs()
                 ))
                 .route("prefix = \"/\"\nupstream = \"app\"")
-                .route("prefix = \"/socket\"\nupgrades = [\"websocket\"]\nupstream = \"sockets\"");
+                .route(&format!(
+                    "prefix = \"/socket\"\nupgrades = [\"websocket\"]\nupstream = \"sockets\"\nclose_on_revoke = {}",
+                    rule.is_none()
+                ));
             gateways.push(without(setup, rule).quiet().start().await);
         }
         let desk = Desk::open_within(authority, BOUND).await;
@@ -172,7 +181,8 @@ impl World {
         let mut log = self.scene.log.lock();
         let (ends, tunnels) = (ends(&log), log.tunnels.len());
         let tally = log.finish(BOUND);
-        println!("{ends} ends, {tunnels} tunnels; {tally:?}");
+        let (let_in, worst) = (tally.let_in, tally.worst);
+        println!("{ends} ends, {tunnels} tunnels, {let_in} let in, worst staleness {worst:?}");
         let load = tally.let_in > 100 && ends > 0 && tunnels > 0;
         assert!(load, "there was no load to speak of");
         tally
@@ -234,15 +244,7 @@ async fn live(sessions: Arc<Sessions>, scene: Scene) {
         if round % 3 == 0 {
             edit_one(&sessions, round, &scene).await;
         }
-        // One that has been in use for a while.
-        let meant = {
-            let mut log = scene.log.lock();
-            let old = log.known.len().checked_sub(ENDED_AFTER);
-            old.map(|old| {
-                log.known[old].shaky = true;
-                log.known[old].clone()
-            })
-        };
+        let meant = meant(&mut scene.log.lock());
         if let Some(known) = meant.filter(|known| known.over.is_none()) {
             end_one(&sessions, round, known, &scene, &mut tasks).await;
         }
@@ -250,6 +252,20 @@ async fn live(sessions: Arc<Sessions>, scene: Scene) {
     while let Some(ended) = tasks.join_next().await {
         ended.unwrap();
     }
+}
+
+/// One to be ended: it has been in use for a while.
+fn meant(log: &mut Log) -> Option<Known> {
+    let number = |after| log.known.len().checked_sub(after);
+    let lasts = number(LASTS).filter(|number| is_lasting(*number));
+    let number = lasts.or_else(|| number(ENDED_AFTER).filter(|number| !is_lasting(*number)))?;
+    let known = &mut log.known[number];
+    known.shaky = true;
+    Some(known.clone())
+}
+
+fn is_lasting(number: usize) -> bool {
+    number % LASTING == 0
 }
 
 async fn open_one(sessions: &Sessions, round: usize, scene: &Scene, tasks: &mut JoinSet<()>) {
@@ -283,13 +299,15 @@ async fn open_one(sessions: &Sessions, round: usize, scene: &Scene, tasks: &mut 
     }
 }
 
-/// Gives the user of one of the last sessions another right, and takes the one before.
+/// Gives the user of one of the sessions that last another right, and takes the one before.
 async fn edit_one(sessions: &Sessions, round: usize, scene: &Scene) {
     let (user, number, version) = {
         let mut log = scene.log.lock();
-        let Some(number) = log.known.len().checked_sub(1 + round % 15) else {
+        let newest = log.known.len().saturating_sub(1) / LASTING;
+        let number = newest.saturating_sub(round % (LASTS / LASTING)) * LASTING;
+        if log.known.is_empty() {
             return;
-        };
+        }
         let user = log.known[number].user.clone();
         let edits = log.edits.entry(number).or_default();
         edits.push(Edit {
@@ -336,12 +354,10 @@ async fn end_one(
             Arc::clone(&scene.log),
         ));
     }
-    if one {
-        let has = copies(&scene.servers, &known.sid).await;
-        if has < scene.servers.needed && scene.moves.load(Ordering::SeqCst) == moves {
-            let hollow = format!("S6: confirmed, and only {has} servers have it: {known:?}");
-            scene.log.lock().hollow.push(hollow);
-        }
+    let has = copies(&scene.servers, &known).await;
+    if has < scene.servers.needed && scene.moves.load(Ordering::SeqCst) == moves {
+        let hollow = format!("S6: confirmed, and only {has} servers know it: {known:?}");
+        scene.log.lock().hollow.push(hollow);
     }
 }
 
@@ -353,29 +369,51 @@ async fn reach(sessions: Arc<Sessions>, known: Known, log: Arc<Mutex<Log>>) {
     }
 }
 
-/// How many of the servers have the tombstone of this session.
-async fn copies(servers: &Servers, sid: &str) -> usize {
-    let pattern = format!("login:dead:main:@*:session:{sid}:*");
-    let asked = servers
-        .ports
-        .iter()
-        .map(|port| timeout(Duration::from_secs(1), has(*port, &pattern)));
-    let told = join_all(asked).await;
-    told.into_iter()
-        .filter(|told| matches!(told, Ok(Some(true))))
-        .count()
+/// How many of the servers know that this session is over.
+async fn copies(servers: &Servers, known: &Known) -> usize {
+    let told = join_all(servers.ports.iter().map(|port| knows(*port, known))).await;
+    told.into_iter().filter(|knows| *knows).count()
 }
 
-/// Whether this server has a key like that.
-async fn has(port: u16, pattern: &str) -> Option<bool> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
-    stream
-        .write_all(format!("KEYS {pattern}\r\n").as_bytes())
-        .await
-        .ok()?;
-    let mut answer = [0; 2];
-    stream.read_exact(&mut answer).await.ok()?;
-    Some(&answer != b"*0")
+/// A connection may be cut for another reason, but not again and again.
+async fn knows(port: u16, known: &Known) -> bool {
+    for _ in 0..5 {
+        let told = timeout(Duration::from_millis(500), record(port, &known.user)).await;
+        let Ok(told) = told else {
+            return false;
+        };
+        if let Some(user) = told {
+            return user
+                .is_some_and(|user| user.sessions.iter().all(|entry| entry.sid != known.sid));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    false
+}
+
+/// The user's record as it lies on this server; nothing at all if the server does not answer.
+async fn record(port: u16, user: &str) -> Option<Option<User>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+    let mut stream = BufReader::new(stream);
+    let anchor = Anchor::of("main", user);
+    // In a cluster a replica answers only those who do not mind.
+    let question = format!("READONLY\r\nGET login:user:main:{}\r\n", anchor.as_str());
+    stream.write_all(question.as_bytes()).await.ok()?;
+    let mut line = String::new();
+    for _ in 0..2 {
+        line.clear();
+        (stream.read_line(&mut line).await.ok()? > 0).then_some(())?;
+    }
+    let Some(length) = line
+        .trim_end()
+        .strip_prefix('$')
+        .and_then(|length| length.parse().ok())
+    else {
+        return Some(None);
+    };
+    let mut bytes = vec![0; length];
+    stream.read_exact(&mut bytes).await.ok()?;
+    Some(User::decode(&bytes).ok())
 }
 
 /// Sends pieces through a tunnel for as long as they come back.
