@@ -238,6 +238,7 @@ async fn fail(kind: Single, world: &World, redis: &mut Redis, proxy: &Proxy, gat
         Single::Swapped => {
             world.loses();
             redis.cli(&["SWAPDB", "0", "1"]);
+            world.moves();
         }
     }
     if !matches!(
@@ -352,11 +353,14 @@ async fn fail_one(kind: Group, world: &World, redis: &mut Redis, gateway: usize)
     match kind {
         Group::DeadReplica | Group::DeadMaster => {
             redis.kill();
+            // From here on, and not before: what was confirmed while it fell need not be found on it.
+            world.moves();
             sleep(2 * FAULT).await;
             redis.restart().await;
         }
         Group::FrozenReplica | Group::FrozenMaster => {
             redis.stop_signal();
+            world.moves();
             sleep(2 * FAULT).await;
             redis.cont_signal();
         }

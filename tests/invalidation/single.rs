@@ -212,16 +212,19 @@ async fn gateway_without_the_right_to_listen_serves_and_keeps_nothing() {
 
 #[tokio::test]
 async fn paused_gateway_wakes_up_believing_nothing() {
-    let scene = Scene::new().await;
-    let gateway = scene.warm(scene.door(&bound(2))).await;
-    // What was told while it slept may arrive late.
-    scene.proxy.hold(Which::Listeners, Way::Back);
-    gateway.signal("-STOP");
-    scene.end();
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    gateway.signal("-CONT");
+    // Without further word the bound is 5 seconds.
+    for (cache, pause) in [(bound(2), 2500), (String::new(), 10_000)] {
+        let scene = Scene::new().await;
+        let gateway = scene.warm(scene.door(&cache)).await;
+        // What was told while it slept may arrive late.
+        scene.proxy.hold(Which::Listeners, Way::Back);
+        gateway.signal("-STOP");
+        scene.end();
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        gateway.signal("-CONT");
 
-    assert_eq!(status(&gateway).await, 401);
+        assert_eq!(status(&gateway).await, 401);
+    }
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ impl World {
 
     /// From now on it may be that what was there before is gone.
     pub(crate) fn loses(&self) {
-        self.scene.moves.fetch_add(1, Ordering::SeqCst);
+        self.moves();
         let mut log = self.scene.log.lock();
         for known in &mut log.known {
             known.shaky = true;
@@ -135,15 +135,20 @@ impl World {
         log.losses.push(Instant::now());
     }
 
+    /// Something falls or comes back at this moment.
+    pub(crate) fn moves(&self) {
+        self.scene.moves.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Something begins to fail.
     pub(crate) fn fails(&self) {
-        self.scene.moves.fetch_add(1, Ordering::SeqCst);
+        self.moves();
         self.scene.log.lock().faults.push((Instant::now(), None));
     }
 
     /// Whatever failed does not any more.
     pub(crate) fn repaired(&self) {
-        self.scene.moves.fetch_add(1, Ordering::SeqCst);
+        self.moves();
         let now = Instant::now();
         for (_, over) in &mut self.scene.log.lock().faults {
             over.get_or_insert(now);
@@ -241,7 +246,7 @@ async fn live(sessions: Arc<Sessions>, scene: Scene) {
         round += 1;
         sleep(Duration::from_millis(60)).await;
         open_one(&sessions, round, &scene, &mut tasks).await;
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             edit_one(&sessions, round, &scene).await;
         }
         let meant = meant(&mut scene.log.lock());
@@ -265,12 +270,12 @@ fn meant(log: &mut Log) -> Option<Known> {
 }
 
 fn is_lasting(number: usize) -> bool {
-    number % LASTING == 0
+    number.is_multiple_of(LASTING)
 }
 
 async fn open_one(sessions: &Sessions, round: usize, scene: &Scene, tasks: &mut JoinSet<()>) {
     let user = format!("user-{round}");
-    let brief = round % 5 == 0;
+    let brief = round.is_multiple_of(5);
     let login = Login {
         user_id: user.clone(),
         lifetime: brief.then_some(Duration::from_millis(1500)),
@@ -336,7 +341,7 @@ async fn end_one(
     tasks: &mut JoinSet<()>,
 ) {
     let moves = scene.moves.load(Ordering::SeqCst);
-    let one = round % 4 != 0;
+    let one = !round.is_multiple_of(4);
     let whom = if one {
         Whom::Session(known.sid.clone())
     } else {
@@ -347,7 +352,7 @@ async fn end_one(
         return;
     }
     scene.log.lock().known[known.number].over = Some(Instant::now());
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         tasks.spawn(reach(
             Arc::clone(sessions),
             known.clone(),

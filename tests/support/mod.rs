@@ -12,6 +12,7 @@ pub(crate) mod certs;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod h2_raw;
+pub(crate) mod netns;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;

@@ -57,9 +57,33 @@ pub(crate) struct Settings {
     password: Option<String>,
     sentinel: Option<String>,
     port: Option<u16>,
+    /// What its commands begin with, and where it is, if not here.
+    elsewhere: Option<(Vec<String>, String)>,
 }
 
 impl Settings {
+    /// Elsewhere: what commands begin with that are to run there, and its address.
+    pub(crate) fn elsewhere(mut self, prefix: Vec<String>, address: &str) -> Self {
+        self.elsewhere = Some((prefix, address.to_owned()));
+        self.with("protected-mode", "no")
+    }
+
+    /// This program where the server is.
+    fn command(&self, program: &str) -> Command {
+        let Some((prefix, _)) = &self.elsewhere else {
+            return Command::new(program);
+        };
+        let mut command = Command::new(&prefix[0]);
+        command.args(&prefix[1..]).arg(program);
+        command
+    }
+
+    /// Where it is reached from outside.
+    fn host(&self) -> &str {
+        let elsewhere = self.elsewhere.as_ref();
+        elsewhere.map_or("127.0.0.1", |(_, host)| host)
+    }
+
     /// On this port and no other.
     pub(crate) fn on(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -127,7 +151,7 @@ impl Redis {
     }
 
     fn spawn(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = self.settings.command("redis-server");
         if let Some(lines) = &self.settings.sentinel {
             let file = self.dir.path().join("sentinel.conf");
             if !file.exists() {
@@ -141,7 +165,9 @@ impl Redis {
             (self.port, 0)
         };
         command
-            .args(["--bind", "127.0.0.1", "--port", &plain.to_string()])
+            .args(["--bind", "127.0.0.1"])
+            .args(self.settings.elsewhere.iter().map(|(_, host)| host))
+            .args(["--port", &plain.to_string()])
             .args(["--dir".as_ref(), self.dir.path().as_os_str()])
             .args([
                 "--logfile".as_ref(),
@@ -194,7 +220,7 @@ impl Redis {
         let (scheme, host) = if self.settings.tls {
             ("rediss", "localhost")
         } else {
-            ("redis", "127.0.0.1")
+            ("redis", self.settings.host())
         };
         let password = self.settings.password.as_ref();
         let user = password.map_or(String::new(), |password| format!("default:{password}@"));
@@ -271,7 +297,7 @@ impl Redis {
     }
 
     fn try_cli(&self, args: &[&str]) -> Option<String> {
-        let mut command = Command::new("redis-cli");
+        let mut command = self.settings.command("redis-cli");
         command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]);
         if self.settings.tls {
             command.arg("--tls").arg("--cacert").arg(self.ca());
