@@ -243,9 +243,12 @@ impl Gateway {
 
 /// How old what is told may be, and how old what a running gateway goes by.
 fn tell_age(max_age: MaxAge, spent: &Spent, told: &mut Explanation) {
+    let Some(lap) = &spent.store else {
+        return;
+    };
     told.line(
         "store",
-        format_args!("asked now, answered in {:?}", spent.store),
+        format_args!("asked now, answered in {:?}", lap.took),
     );
     if max_age == MaxAge::STRICT {
         told.more("a running gateway asks for each request on this route");

@@ -194,16 +194,12 @@ async fn cluster_failover_loses_no_session_and_no_end_of_one() {
     all_become(&gateway, &tokens, 401).await;
 }
 
-#[tokio::test]
-async fn gateway_does_not_start_before_a_cluster_that_notices_too_late() {
-    let cluster = Cluster::start(0).await;
-    for node in &cluster.nodes {
-        node.cli(&["CONFIG", "SET", "cluster-node-timeout", "15000"]);
-    }
+/// What a gateway says that does not start before this cluster, with these lines in `[cache]`.
+fn refusal(cluster: &Cluster, cache: &str) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gateway.toml");
     let text = format!(
-        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"{}\"\n\
+        "[[listeners]]\naddress = \"127.0.0.1:0\"\n[store]\nredis = \"{}\"\n[cache]\n{cache}\n\
          [upstreams.app]\nendpoints = [\"http://127.0.0.1:9\"]\n[[routes]]\nprefix = \"/\"\nupstream = \"app\"\n",
         cluster.url()
     );
@@ -217,7 +213,16 @@ async fn gateway_does_not_start_before_a_cluster_that_notices_too_late() {
         .unwrap();
 
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test]
+async fn gateway_does_not_start_before_a_cluster_that_notices_too_late() {
+    let cluster = Cluster::start(0).await;
+    for node in &cluster.nodes {
+        node.cli(&["CONFIG", "SET", "cluster-node-timeout", "15000"]);
+    }
+    let said = refusal(&cluster, "");
     assert!(
         said.contains("cache.max_staleness cannot be kept"),
         "{said}"
@@ -226,4 +231,19 @@ async fn gateway_does_not_start_before_a_cluster_that_notices_too_late() {
         said.contains("15s") && said.contains("below 3.75s"),
         "{said}"
     );
+
+    // It no longer tells by itself; what the configuration says counts.
+    for node in &cluster.nodes {
+        node.cli(&["CONFIG", "SET", "cluster-node-timeout", "1000"]);
+        node.cli(&["ACL", "SETUSER", "default", "-config"]);
+    }
+    let said = refusal(&cluster, "");
+    assert!(said.contains("cache.cluster_node_timeout"), "{said}");
+    let said = refusal(&cluster, "cluster_node_timeout = \"16s\"");
+    assert!(said.contains("16s"), "{said}");
+    let scene = Scene::new().await;
+    let store = format!("redis = \"{}\"", cluster.url());
+    let cache = "cluster_node_timeout = \"1s\"";
+    let gateway = scene.door_to(&store, cache).start().await;
+    assert_eq!(status(&gateway).await, 401);
 }
