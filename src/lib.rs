@@ -46,6 +46,7 @@ pub mod gateway;
 pub mod head;
 pub mod headers;
 pub mod inquiry;
+pub mod layout;
 pub mod limit;
 pub mod log_file;
 pub mod login;

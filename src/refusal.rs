@@ -179,7 +179,9 @@ impl Refusal {
                 "token_malformed",
                 "The request carries two different tokens.",
             ),
-            Self::Token(TokenError::Length | TokenError::Charset) => denied::MALFORMED,
+            Self::Token(TokenError::Length | TokenError::Charset | TokenError::Seal) => {
+                denied::MALFORMED
+            },
             Self::Token(TokenError::NoRandomness) => store_unavailable(),
             Self::Store(error) => store(error),
             Self::Denied(reason) => denied::answer_to(reason),

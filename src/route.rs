@@ -16,6 +16,7 @@ use crate::config::value::{HostPattern, TokenSource};
 use crate::config::{self, Balance, Config, IdentityField, LoginAnswer, Protocol};
 use crate::cookie::Cookies;
 use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
+use crate::layout;
 use crate::limit::RouteLimits;
 use crate::policy::{Guard, Policy};
 use crate::token::{TokenShape, TokenSources};
@@ -260,7 +261,7 @@ impl Shared<'_> {
             .tokens
             .as_deref()
             .unwrap_or(&self.config.tokens.sources);
-        let tokens = TokenSources::new(sources, TokenShape::new(&self.config.tokens));
+        let tokens = layout::sources(sources, self.config);
         let name: Arc<str> = route.label().into();
         Route {
             number,

@@ -34,6 +34,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("until", 2),
     ("uptime", 0),
     ("head", 2),
+    ("layout", 3),
     ("limit", 3),
     ("token", 2),
     ("tracer", 2),

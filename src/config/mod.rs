@@ -15,6 +15,7 @@ mod files;
 mod fixed;
 mod forward_auth;
 mod identity;
+mod layout;
 mod limit;
 mod listen;
 pub mod load;
@@ -45,6 +46,7 @@ pub use self::files::{Content, Files};
 pub use self::fixed::Fixed;
 pub use self::forward_auth::{AskingProxy, ForwardAuth, Telling};
 pub use self::identity::{Encoding, Forwarded, Identity, IdentityField, Preset};
+pub use self::layout::{Foreign as ForeignStore, Layout};
 pub use self::limit::{Guard, LimitBy, LimitScope, OnError, RateLimit};
 pub use self::listen::{
     Alpn, Certificate, ClientAuth, Listener, ListenerTls, Log, LogFormat, ProxyProtocol, Server,

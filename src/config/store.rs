@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::layout::{Foreign, Layout};
 use super::value::{
     Duration, FieldPath, KeyTemplate, RedisUrl, Secret, Size, TokenPrefix, TokenSource,
 };
@@ -27,9 +28,17 @@ pub struct Store {
     /// PEM file with the authorities that may sign the server's certificate; the system's if absent.
     #[schemars(with = "Option<PathBuf>")]
     pub tls_ca: Option<Spanned<PathBuf>>,
-    /// The key of a session; `{token}` stands for the token, or for its digest where `tokens.at_rest = "sha256"`.
+    /// Who writes the sessions that are read: `"drawbridge"` (JSON of any login service, and our own), or the framework
+    /// whose sessions you already have: `"connect-redis"` (express-session), `"flask-session"`, `"spring-session"`,
+    /// `"sa-token"`, `"laravel"`, `"lua-resty-session"`. A framework's sessions are judged by its own rules.
     #[serde(default)]
-    pub key: KeyTemplate,
+    pub layout: Layout,
+    /// The key of a session; `{token}` stands for the token, or for its digest where `tokens.at_rest = "sha256"`. With
+    /// a framework's `layout`: for its id of the session. Absent: `login:token:{token}`, or what the framework has.
+    pub key: Option<KeyTemplate>,
+    /// What has to be known to read a framework's sessions; only with its `layout`.
+    #[serde(default)]
+    pub foreign: Foreign,
     /// After this long without an answer a lookup gives up: 503, never 401.
     #[serde(default = "default_lookup_deadline")]
     pub lookup_deadline: Duration,
@@ -64,41 +73,28 @@ fn default_max_depth() -> u8 {
     16
 }
 
-/// Paths into the session record, parts joined with dots: `"device.id"`.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+/// Paths into the session record, parts joined with dots: `"device.id"`. Absent: what the names of the keys say, or where
+/// the framework of `layout` has it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fields {
-    /// The user's id: a string or an integer. A record without it is not a session.
-    pub user_id: FieldPath,
+    /// The user's id: a string or an integer. A record without it cannot be understood; a framework's
+    /// is the session of somebody who has not logged in.
+    pub user_id: Option<FieldPath>,
     /// List of strings, or one string with blanks or commas between.
-    pub permissions: FieldPath,
+    pub permissions: Option<FieldPath>,
     /// List of strings, or one string with blanks or commas between.
-    pub roles: FieldPath,
+    pub roles: Option<FieldPath>,
     /// When the session ends: Unix time in seconds, or in milliseconds if above 100,000,000,000.
-    pub expires_at: FieldPath,
+    pub expires_at: Option<FieldPath>,
     /// When the session began, written like `expires_at`. Absent: under `iat` or `issued_at`, if there is a time.
     pub issued_at: Option<FieldPath>,
     /// The device's id.
-    pub device_id: FieldPath,
+    pub device_id: Option<FieldPath>,
     /// The device's type, such as `phone`.
-    pub device_type: FieldPath,
+    pub device_type: Option<FieldPath>,
     /// The device's name, such as `Pixel 12`.
-    pub device_name: FieldPath,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self {
-            user_id: FieldPath::known("user_id"),
-            permissions: FieldPath::known("permissions"),
-            roles: FieldPath::known("roles"),
-            expires_at: FieldPath::known("expires_at"),
-            issued_at: None,
-            device_id: FieldPath::known("device.id"),
-            device_type: FieldPath::known("device.type"),
-            device_name: FieldPath::known("device.name"),
-        }
-    }
+    pub device_name: Option<FieldPath>,
 }
 
 /// Tokens: where they are carried and what they look like.

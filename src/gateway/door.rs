@@ -83,7 +83,12 @@ impl Gateway {
             Ok(None) => Ok(Carried::Nothing),
             // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
             Err(conflict @ TokenError::Conflict) => Err(conflict.into()),
-            Err(TokenError::Length | TokenError::Charset | TokenError::NoRandomness) => {
+            Err(
+                TokenError::Length
+                | TokenError::Charset
+                | TokenError::Seal
+                | TokenError::NoRandomness,
+            ) => {
                 self.admit(client, None)?;
                 Ok(Carried::Malformed)
             }

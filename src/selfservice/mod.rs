@@ -22,6 +22,7 @@ use crate::config::fault::Fault;
 use crate::config::value::{TokenSource, WebOrigin};
 use crate::config::{Auth, Config, Require};
 use crate::csrf::Csrf;
+use crate::layout;
 use crate::limit::RouteLimits;
 use crate::login::Logins;
 use crate::oidc::Providers;
@@ -31,7 +32,7 @@ use crate::route::RouteError;
 use crate::session::Session;
 use crate::sessions::Sessions;
 use crate::store::Keys;
-use crate::token::{Token, TokenShape, TokenSources};
+use crate::token::{Token, TokenSources};
 
 use self::sso::SingleSignOn;
 
@@ -111,7 +112,7 @@ impl SelfService {
         let prefix = endpoints.prefix.as_str();
         Ok(Some(Self {
             prefix: prefix.to_owned(),
-            tokens: TokenSources::new(&sources, TokenShape::new(&config.tokens)),
+            tokens: layout::sources(&sources, config),
             limits: RouteLimits::new(Some(prefix), &endpoints.limits),
             policy: Policy::new(Auth::Required, &Require::default()),
             anybody: Policy::new(Auth::Optional, &Require::default()),

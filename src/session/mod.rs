@@ -6,6 +6,7 @@
 
 mod ended;
 mod extra;
+mod foreign;
 mod list;
 mod own;
 
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::config::{Fields, Store, value::FieldPath};
+use crate::config::{self, Store, value::FieldPath};
 
 pub use self::ended::{Ban, EndedSession, Why};
 pub use self::extra::{Extra, Extras};
+pub use self::foreign::{Picker, Usual};
 pub use self::list::List;
 pub use self::own::{Act, OwnRecord, encode};
 
@@ -107,6 +109,12 @@ pub enum RecordError {
     /// A part is missing or of the wrong type; the name is the part's.
     #[error("the session record has no usable {0}")]
     Field(&'static str),
+    /// The key holds another type of value, such as a list.
+    #[error("the key of the session holds another type of value")]
+    Type,
+    /// A framework's, in a form that is not read; the text says in which.
+    #[error("the session record is {0}")]
+    Form(&'static str),
 }
 
 /// A session as it stood in the store.
@@ -132,6 +140,46 @@ pub struct RecordFormat {
     max_depth: u8,
 }
 
+/// Where each part stands.
+#[derive(Debug, Clone)]
+struct Fields {
+    user_id: FieldPath,
+    permissions: FieldPath,
+    roles: FieldPath,
+    expires_at: FieldPath,
+    issued_at: Option<FieldPath>,
+    device: DeviceFields,
+}
+
+#[derive(Debug, Clone)]
+struct DeviceFields {
+    id: FieldPath,
+    kind: FieldPath,
+    name: FieldPath,
+}
+
+impl DeviceFields {
+    fn new(wanted: &config::Fields) -> Self {
+        Self {
+            id: or(&wanted.device_id, "device.id"),
+            kind: or(&wanted.device_type, "device.type"),
+            name: or(&wanted.device_name, "device.name"),
+        }
+    }
+
+    fn read(&self, record: &Value) -> Result<Device, RecordError> {
+        Ok(Device {
+            id: text(record, &self.id, "device.id")?,
+            kind: text(record, &self.kind, "device.type")?,
+            name: text(record, &self.name, "device.name")?,
+        })
+    }
+}
+
+fn or(wanted: &Option<FieldPath>, usual: &'static str) -> FieldPath {
+    wanted.clone().unwrap_or_else(|| FieldPath::known(usual))
+}
+
 /// Below this a time is taken as seconds, above as milliseconds: it is the year 5138 in the one and 1973 in the other.
 const SECONDS_BELOW: u64 = 100_000_000_000;
 
@@ -139,7 +187,14 @@ impl RecordFormat {
     /// The format that the configuration describes.
     pub fn new(config: &Store) -> Self {
         Self {
-            fields: config.fields.clone(),
+            fields: Fields {
+                user_id: or(&config.fields.user_id, "user_id"),
+                permissions: or(&config.fields.permissions, "permissions"),
+                roles: or(&config.fields.roles, "roles"),
+                expires_at: or(&config.fields.expires_at, "expires_at"),
+                issued_at: config.fields.issued_at.clone(),
+                device: DeviceFields::new(&config.fields),
+            },
             max_bytes: config.max_record.as_usize(),
             max_depth: config.max_depth,
         }
@@ -150,13 +205,7 @@ impl RecordFormat {
     /// # Errors
     /// If the bytes are not a session record; see [`RecordError`].
     pub fn decode(&self, bytes: &[u8]) -> Result<Record, RecordError> {
-        if bytes.len() > self.max_bytes {
-            return Err(RecordError::TooLarge);
-        }
-        if nesting(bytes) > usize::from(self.max_depth) {
-            return Err(RecordError::TooDeep);
-        }
-        let record: Value = serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)?;
+        let record = json(bytes, self.max_bytes, self.max_depth)?;
         if !record.is_object() {
             return Err(RecordError::NotJson);
         }
@@ -168,11 +217,7 @@ impl RecordFormat {
             user_id,
             permissions: list(&record, &self.fields.permissions, "permissions")?,
             roles: list(&record, &self.fields.roles, "roles")?,
-            device: Device {
-                id: text(&record, &self.fields.device_id, "device.id")?,
-                kind: text(&record, &self.fields.device_type, "device.type")?,
-                name: text(&record, &self.fields.device_name, "device.name")?,
-            },
+            device: self.fields.device.read(&record)?,
             expires_at: time(&record, &self.fields.expires_at, "expires_at")?,
             ..Session::default()
         };
@@ -222,17 +267,17 @@ impl RecordFormat {
         );
         put(
             &mut record,
-            &self.fields.device_id,
+            &self.fields.device.id,
             session.device.id.as_str().into(),
         );
         put(
             &mut record,
-            &self.fields.device_type,
+            &self.fields.device.kind,
             session.device.kind.as_str().into(),
         );
         put(
             &mut record,
-            &self.fields.device_name,
+            &self.fields.device.name,
             session.device.name.as_str().into(),
         );
         if let Some(end) = session.expires_at {
@@ -245,6 +290,17 @@ impl RecordFormat {
         }
         Ok(bytes)
     }
+}
+
+/// The JSON in these bytes, within bounds.
+fn json(bytes: &[u8], max_bytes: usize, max_depth: u8) -> Result<Value, RecordError> {
+    if bytes.len() > max_bytes {
+        return Err(RecordError::TooLarge);
+    }
+    if nesting(bytes) > usize::from(max_depth) {
+        return Err(RecordError::TooDeep);
+    }
+    serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)
 }
 
 /// The deepest nesting of brackets outside strings. Counted before parsing, because the parser recurses.

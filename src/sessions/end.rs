@@ -16,8 +16,14 @@ impl Sessions {
     /// If nobody knows whether it was ended.
     pub async fn logout(&self, token: &Token) -> Result<Ended, StoreError> {
         if self.users.is_none() {
-            self.store.remove(token).await?;
+            self.discard_remains(token).await?;
             return Ok(Ended::default());
+        }
+        if let Some(layout) = self.keys.foreign(token) {
+            return match self.foreign_end(layout, token).await? {
+                Some(end) => self.logout_foreign(token, end).await,
+                None => Ok(nothing()),
+            };
         }
         let key = self.keys.token(token);
         let Some(kept) = self.token_record(token).await? else {
@@ -41,7 +47,7 @@ impl Sessions {
         let tombstone = Tombstone::Token(token.sha256_hex());
         let of_tombstone = self.keys.tombstone(&tombstone);
         let buried = self.bury_foreign(tombstone, end).await;
-        self.store.discard(&self.keys.token(token)).await?;
+        self.discard_remains(token).await?;
         // The tombstone is what a failover must not undo. It was put there before the record was taken away, so whoever
         // has the one has the other.
         Ok(Ended {

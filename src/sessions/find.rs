@@ -5,14 +5,16 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::foreign::Foreign as Framework;
 use super::record::Found;
 use super::{Sessions, Users};
 use crate::clock::now;
 use crate::config::Foreign;
+use crate::layout::Layout;
 use crate::session::{EndedSession, OwnRecord, Record, RecordError, Session};
 use crate::store::{Ends, Kept, StoreError, belongs};
 use crate::token::{Anchor, Token, anchor_of};
-use crate::user::{EVERYTHING, Verdict, judge_acting, judge_foreign, judge_own};
+use crate::user::{EVERYTHING, Glance, Realm, Verdict, judge_acting, judge_foreign, judge_own};
 
 /// What the look-up of a token came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,21 +37,29 @@ impl From<Option<Session>> for Standing {
 pub(super) enum Clue {
     /// Where the records lie that decide.
     Users(Whose),
+    /// It is a framework's, which has written more about this account.
+    More(Arc<str>),
     /// All there is to know.
     All(Standing),
 }
 
 /// Whose records decide about a token.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Whose {
     pub(super) user: Anchor,
+    /// What a framework calls the user, if its session is made of more than one key.
+    pub(super) account: Option<Arc<str>>,
     /// Whoever acts as the user.
     pub(super) actor: Option<Anchor>,
 }
 
 impl From<Anchor> for Whose {
     fn from(user: Anchor) -> Self {
-        Self { user, actor: None }
+        Self {
+            user,
+            account: None,
+            actor: None,
+        }
     }
 }
 
@@ -70,15 +80,20 @@ impl Sessions {
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Standing, StoreError> {
-        let whose = match self.clue(token, None).await? {
-            Clue::All(standing) => return Ok(standing),
-            Clue::Users(whose) => whose,
+        let mut account = None;
+        let whose = loop {
+            match self.clue((token, account.as_ref()), None).await? {
+                Clue::All(standing) => return Ok(standing),
+                Clue::Users(whose) => break whose,
+                Clue::More(_) if account.is_some() => return Err(StoreError::Mismatch),
+                Clue::More(of) => account = Some(of),
+            }
         };
-        let whose = match self.judge(token, whose).await? {
+        let whose = match self.judge(token, &whose).await? {
             Judged::Known(standing) => return Ok(standing),
             Judged::Acting(whose) => whose,
         };
-        match self.judge(token, whose).await? {
+        match self.judge(token, &whose).await? {
             Judged::Known(standing) => Ok(standing),
             Judged::Acting(_) => Err(StoreError::Mismatch),
         }
@@ -122,11 +137,15 @@ impl Sessions {
 
     /// Where to look for the user of this token. A token that we minted says so itself; another one's record does, if
     /// its user is to be looked for at all. `earlier`: what was found before, and has not been heard to change.
+    /// `account`: what a framework calls the user, if that is known by now.
     pub(super) async fn clue(
         &self,
-        token: &Token,
+        (token, account): (&Token, Option<&Arc<str>>),
         earlier: Option<&Session>,
     ) -> Result<Clue, StoreError> {
+        if let Some(layout) = self.keys.foreign(token) {
+            return self.foreign_clue(layout, (token, account)).await;
+        }
         let Ok(users) = self.users() else {
             let found = match earlier {
                 Some(earlier) => self.store.find_again(token, earlier.expires_at).await?,
@@ -154,9 +173,42 @@ impl Sessions {
         })
     }
 
+    /// The same of a framework's token.
+    async fn foreign_clue(
+        &self,
+        layout: &Layout,
+        (token, account): (&Token, Option<&Arc<str>>),
+    ) -> Result<Clue, StoreError> {
+        let named = (token, account.map(AsRef::as_ref));
+        let Ok(users) = self.users() else {
+            return Ok(match self.read_foreign(layout, named).await? {
+                Framework::More(of) => Clue::More(of),
+                Framework::No(_) => Clue::All(Standing::Unknown),
+                Framework::Session(record) => Clue::All(Some(record.session).into()),
+            });
+        };
+        if self.is_buried(token).await? {
+            return Ok(Clue::All(Standing::Unknown));
+        }
+        Ok(match self.read_foreign(layout, named).await? {
+            Framework::More(of) => Clue::More(of),
+            Framework::No(_) => Clue::All(Standing::Unknown),
+            Framework::Session(record) => match users.foreign {
+                Foreign::Trust => Clue::All(Some(record.session).into()),
+                Foreign::Check => Clue::Users(Whose {
+                    account: account.cloned(),
+                    ..users.anchor(&record.session.user_id).into()
+                }),
+            },
+        })
+    }
+
     /// What this token's record, its user's and the realm's come to, and, if somebody acts as the user, theirs.
-    pub(super) async fn judge(&self, token: &Token, whose: Whose) -> Result<Judged, StoreError> {
+    pub(super) async fn judge(&self, token: &Token, whose: &Whose) -> Result<Judged, StoreError> {
         let users = self.users()?;
+        if let Some(layout) = self.keys.foreign(token) {
+            return self.judge_framework(layout, users, (token, whose)).await;
+        }
         // A record of ours that has no end for want of use says itself when it ends.
         let minted = anchor_of(token, &users.prefix).is_some();
         let ends = match minted && users.rules.idle == 0 {
@@ -185,25 +237,48 @@ impl Sessions {
             if !record.session.is_live(now) {
                 return Ok(Judged::Known(Standing::Unknown));
             }
-            let without_iat = users.rules.foreign_without_iat;
-            let unrecorded = match user {
-                None => users.without_record(&record.session.user_id),
-                Some(_) => None,
-            };
-            let user = user.or(unrecorded.as_ref());
-            judge_foreign(record, user, &realm, without_iat, now)
+            users.judge_foreign(record, user, &realm)
         };
         if let Verdict::Live(session) = &verdict
             && let Some(act) = &session.extras.actor
         {
             let theirs = users.anchor(&act.user_id);
             if whose.actor != Some(theirs) {
-                let actor = Some(theirs);
-                return Ok(Judged::Acting(Whose { actor, ..whose }));
+                return Ok(Judged::Acting(Whose {
+                    actor: Some(theirs),
+                    ..whose.clone()
+                }));
             }
             let verdict = judge_acting(session, act, actor.as_deref(), &realm, now);
             return self.known(verdict, (users, whose.user));
         }
+        self.known(verdict, (users, whose.user))
+    }
+
+    /// The same of a framework's token, whose own keys are read beside.
+    async fn judge_framework(
+        &self,
+        layout: &Layout,
+        users: &Users,
+        (token, whose): (&Token, &Whose),
+    ) -> Result<Judged, StoreError> {
+        let keys = [self.keys.user(whose.user), self.keys.realm()];
+        let named = (token, whose.account.as_deref());
+        let (read, records) = tokio::join!(
+            self.read_foreign(layout, named),
+            self.store.get(&keys, Ends::None)
+        );
+        let [user, realm] =
+            <[Option<Kept>; 2]>::try_from(records?).map_err(|_| StoreError::Mismatch)?;
+        let (user, realm) = users.background(user, realm)?;
+        if users.has_tombstone(|| token.sha256_hex()) {
+            return Ok(Judged::Known(Standing::Unknown));
+        }
+        let verdict = match read? {
+            Framework::More(_) => return Err(StoreError::Mismatch),
+            Framework::No(_) => Verdict::Unknown,
+            Framework::Session(record) => users.judge_foreign(*record, user.as_deref(), &realm),
+        };
         self.known(verdict, (users, whose.user))
     }
 
@@ -230,6 +305,18 @@ impl Sessions {
             self.store.distrust();
         }
         read
+    }
+}
+
+impl Users {
+    /// What a live session comes to that somebody else wrote.
+    fn judge_foreign(&self, record: Record, user: Option<&Glance>, realm: &Realm) -> Verdict {
+        let unrecorded = match user {
+            None => self.without_record(&record.session.user_id),
+            Some(_) => None,
+        };
+        let user = user.or(unrecorded.as_ref());
+        judge_foreign(record, user, realm, self.rules.foreign_without_iat, now())
     }
 }
 

@@ -74,14 +74,16 @@ impl Sessions {
         earlier: Option<&Session>,
     ) -> Result<Answer<Standing>, StoreError> {
         let changes = self.changes()?;
-        let keys = [self.keys.token(token)];
-        let (clue, basis) = self
-            .store
-            .observe(changes, &keys, self.clue(token, earlier))
-            .await?;
-        let (verdict, basis) = match clue {
-            Clue::All(standing) => (standing, basis),
-            Clue::Users(whose) => self.ask_users(token, whose).await?,
+        let mut account = None;
+        let (verdict, basis) = loop {
+            let keys = self.parts(token, account.as_deref());
+            let clue = self.clue((token, account.as_ref()), earlier);
+            match self.store.observe(changes, &keys, clue).await? {
+                (Clue::All(standing), basis) => break (standing, basis),
+                (Clue::Users(whose), _) => break self.ask_users(token, whose).await?,
+                (Clue::More(_), _) if account.is_some() => return Err(StoreError::Mismatch),
+                (Clue::More(of), _) => account = Some(of),
+            }
         };
         let verdict = match verdict {
             Standing::Live(session) if is_kept => {
@@ -113,8 +115,8 @@ impl Sessions {
     ) -> Result<(Standing, Basis), StoreError> {
         let mut whose = whose;
         for _ in 0..2 {
-            let keys = self.grounds(token, whose);
-            let judge = self.judge(token, whose);
+            let keys = self.grounds(token, &whose);
+            let judge = self.judge(token, &whose);
             match self.store.observe(self.changes()?, &keys, judge).await? {
                 (Judged::Known(standing), basis) => return Ok((standing, basis)),
                 (Judged::Acting(both), _) => whose = both,

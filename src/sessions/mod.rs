@@ -8,6 +8,7 @@ mod change;
 mod duty;
 mod end;
 mod find;
+mod foreign;
 mod login;
 mod memory;
 mod once;

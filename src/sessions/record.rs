@@ -28,9 +28,8 @@ pub(super) type Background = (Option<Arc<Glance>>, Arc<Realm>);
 
 impl Sessions {
     /// The keys of all that a verdict on this token rests on.
-    pub(super) fn grounds(&self, token: &Token, whose: Whose) -> Vec<Key> {
-        let mut keys = Vec::with_capacity(4);
-        keys.push(self.keys.token(token));
+    pub(super) fn grounds(&self, token: &Token, whose: &Whose) -> Vec<Key> {
+        let mut keys = self.parts(token, whose.account.as_deref());
         keys.push(self.keys.user(whose.user));
         keys.push(self.keys.realm());
         keys.extend(whose.actor.map(|actor| self.keys.user(actor)));
@@ -54,6 +53,18 @@ impl Sessions {
             realm,
             actor: next().map(|kept| users.glance(&kept)).transpose()?,
         })
+    }
+
+    /// Whether this token has a tombstone.
+    pub(super) async fn is_buried(&self, token: &Token) -> Result<bool, StoreError> {
+        let tombstone = Tombstone::Token(token.sha256_hex());
+        let known = |users: &Users| users.has_tombstone(|| token.sha256_hex());
+        if self.users.as_ref().is_some_and(known) {
+            return Ok(true);
+        }
+        let key = self.keys.tombstone(&tombstone);
+        let found = self.store.get(&[key], Ends::None).await?;
+        Ok(found.iter().any(Option::is_some) && Safeguard::Tombstone.holds())
     }
 
     /// A token's record alone; nothing if the token has a tombstone.

@@ -1,12 +1,14 @@
 //! Under which key everything lies, and whether the record found there is the token's own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::config::{AtRest, Config, value::KeyTemplate};
+use crate::layout::{Form, Layout};
 use crate::token::{Anchor, Token, hex};
 use crate::tombstone::Tombstone;
 
@@ -40,6 +42,7 @@ impl fmt::Debug for Key {
 pub struct Keys {
     tokens: KeyFormat,
     realm: String,
+    layout: Option<Arc<Layout>>,
 }
 
 impl Keys {
@@ -47,14 +50,43 @@ impl Keys {
     pub fn new(config: &Config) -> Self {
         let realm = config.sessions.as_ref().map(|sessions| &sessions.realm);
         Self {
-            tokens: KeyFormat::new(&config.store.get_ref().key, config.tokens.at_rest),
+            tokens: KeyFormat::new(config.store.get_ref().own_key(), config.tokens.at_rest),
+            layout: Layout::of(config),
             realm: realm.cloned().unwrap_or_default().as_str().to_owned(),
         }
     }
 
     /// Where this token's record lies.
     pub fn token(&self, token: &Token) -> Key {
-        Key(self.tokens.of(token))
+        match self.foreign(token) {
+            Some(layout) => Key(layout.parts(token, None).swap_remove(0).key),
+            None => Key(self.tokens.of(token)),
+        }
+    }
+
+    /// The framework that this token is of; `None` if sessions are not a framework's, or this one is ours.
+    pub fn foreign(&self, token: &Token) -> Option<&Arc<Layout>> {
+        self.layout.as_ref().filter(|layout| layout.covers(token))
+    }
+
+    /// All keys that a token's record is made of, as far as is known before it is known whose it is; the first is
+    /// [`Self::token`].
+    pub fn parts(&self, token: &Token, account: Option<&str>) -> Vec<(Key, Form)> {
+        match self.foreign(token) {
+            Some(layout) => {
+                let parts = layout.parts(token, account).into_iter();
+                parts.map(|part| (Key(part.key), part.form)).collect()
+            }
+            None => vec![(self.token(token), Form::Text)],
+        }
+    }
+
+    /// What goes when a token's session is ended; the first is [`Self::token`].
+    pub fn remains(&self, token: &Token) -> Vec<Key> {
+        match self.foreign(token) {
+            Some(layout) => layout.remains(token).into_iter().map(Key).collect(),
+            None => vec![self.token(token)],
+        }
     }
 
     /// What a user's record says of where a token's record lies; see [`Self::named`]. As secret as the token where
@@ -131,13 +163,19 @@ impl Keys {
 
     /// How the keys begin that a verdict on a token rests on.
     pub(super) fn prefixes(&self) -> Vec<String> {
-        vec![
+        let all = [
             self.tokens.template.before.clone(),
             format!("{PREFIX}:user:{}:", self.realm),
             format!("{PREFIX}:realm:{}", self.realm),
             self.tombstones(),
             self.calls(),
-        ]
+        ];
+        let foreign = self.layout.iter().map(|layout| layout.prefix());
+        let mut all: Vec<String> = all.into_iter().chain(foreign).collect();
+        // Redis takes no prefix that begins with another one.
+        all.sort();
+        all.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
+        all
     }
 
     /// SHA-256 of the token that is called this in a user's record, in lower-case hex.
@@ -186,9 +224,9 @@ pub(super) struct KeyFormat {
 }
 
 impl KeyFormat {
-    pub(super) fn new(template: &KeyTemplate, at_rest: AtRest) -> Self {
+    pub(super) fn new(template: KeyTemplate, at_rest: AtRest) -> Self {
         Self {
-            template: template.clone(),
+            template,
             at_rest,
         }
     }
@@ -213,12 +251,7 @@ impl KeyFormat {
     }
 
     fn around(&self, name: &str) -> String {
-        let KeyTemplate { before, after } = &self.template;
-        let mut key = String::with_capacity(before.len() + name.len() + after.len());
-        key.push_str(before);
-        key.push_str(name);
-        key.push_str(after);
-        key
+        self.template.around(name)
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Key, SessionStore, StoreError};
+use crate::layout::{Form, Found};
 
 /// A value as it lay in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,18 @@ impl SessionStore {
         match self {
             Self::Embedded(store) => store.get(keys),
             Self::Redis(store) => store.get(keys, ends).await,
+        }
+    }
+
+    /// What lies at these keys, each of its form, with its end; in their order, `None` where there is nothing. Only hashes
+    /// that are asked for as such are found; the embedded store has none.
+    ///
+    /// # Errors
+    /// If nobody could tell within the deadline; [`crate::session::RecordError::Type`] if another form lies there.
+    pub async fn find_parts(&self, parts: &[(Key, Form)]) -> Result<Vec<Option<Found>>, StoreError> {
+        match self {
+            Self::Embedded(_) => Err(StoreError::Failed("a file has no hashes".to_owned())),
+            Self::Redis(store) => store.find_parts(parts).await,
         }
     }
 

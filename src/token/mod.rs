@@ -6,17 +6,19 @@
 //! refused, because whichever we chose another part of the system might choose the other. Comparing tokens is the
 //! store's look-up by key; where the store holds digests, time says nothing about the token. A token is never printed.
 
+mod carried;
 mod minted;
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
-use memchr::memmem;
 
+use self::carried::{bearer, cookie_value, cookies, remove_bearer, remove_cookie};
 use crate::config::value::TokenSource as Source;
 use crate::config::{Charset, Tokens};
 
@@ -86,6 +88,9 @@ pub enum TokenError {
     /// Two sources carry different tokens.
     #[error("the request carries two different tokens")]
     Conflict,
+    /// The framework that writes the sessions would not take it for one of its own: it is not signed, or not by its secret.
+    #[error("the token is not what the framework hands out")]
+    Seal,
     /// The operating system gave no random bytes; only minting can meet it.
     #[error("no random bytes for a new token")]
     NoRandomness,
@@ -132,11 +137,21 @@ impl TokenShape {
     }
 }
 
+/// What tokens are wrapped in by whoever hands them out.
+pub trait Seal: fmt::Debug + Send + Sync {
+    /// The token in what this source carries; `None` if it was not wrapped by whom it should.
+    fn open(&self, source: &TokenSource, carried: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// The longest text that is unwrapped.
+const MAX_SEALED: usize = 4096;
+
 /// Where to look for a token, in order.
 #[derive(Debug, Clone)]
 pub struct TokenSources {
     sources: Vec<TokenSource>,
     shape: TokenShape,
+    seal: Option<Arc<dyn Seal>>,
 }
 
 /// One place where a token may be carried.
@@ -182,7 +197,20 @@ impl TokenSources {
                 Source::Cookie(name) => TokenSource::Cookie(name.clone()),
             })
             .collect();
-        Self { sources, shape }
+        Self {
+            sources,
+            shape,
+            seal: None,
+        }
+    }
+
+    /// The same, where tokens are wrapped.
+    #[must_use]
+    pub fn sealed(self, seal: Arc<dyn Seal>) -> Self {
+        Self {
+            seal: Some(seal),
+            ..self
+        }
     }
 
     /// The token these headers carry, with its source. `Ok(None)`: none of the sources has one.
@@ -205,7 +233,18 @@ impl TokenSources {
             })?;
         }
         let Some(found) = found else { return Ok(None) };
-        Ok(Some((self.shape.check(found.value)?, found.source)))
+        Ok(Some((self.open(found)?, found.source)))
+    }
+
+    fn open(&self, found: Found<'_>) -> Result<Token, TokenError> {
+        let Some(seal) = &self.seal else {
+            return self.shape.check(found.value);
+        };
+        if found.value.len() > MAX_SEALED {
+            return Err(TokenError::Length);
+        }
+        let opened = seal.open(found.source, found.value);
+        self.shape.check(&opened.ok_or(TokenError::Seal)?)
     }
 
     /// Takes our tokens out of the headers, and nothing else: of a cookie line only our cookie goes, and the rest
@@ -275,95 +314,6 @@ impl TokenSource {
                 Ok(())
             }
         }
-    }
-}
-
-/// What follows `Bearer ` (any case, RFC 9110 section 11.1). Other schemes are somebody else's.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(6)?;
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
-        return None;
-    }
-    match rest {
-        [b' ', token @ ..] => Some(token),
-        [] => Some(rest),
-        _ => None,
-    }
-}
-
-fn remove_bearer(headers: &mut HeaderMap) {
-    let mut others = Vec::new();
-    let mut ours = false;
-    for value in headers.get_all(AUTHORIZATION) {
-        match bearer(value.as_bytes()) {
-            Some(_) => ours = true,
-            None => others.push(value.clone()),
-        }
-    }
-    if !ours {
-        return;
-    }
-    headers.remove(AUTHORIZATION);
-    for other in others {
-        headers.append(AUTHORIZATION, other);
-    }
-}
-
-/// The pairs of a cookie line, each with the offset of its first byte. A pair keeps the blanks around it.
-fn cookies(line: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut start = 0;
-    line.split(|byte| *byte == b';').map(move |pair| {
-        let offset = start;
-        start += pair.len() + 1;
-        (offset, pair)
-    })
-}
-
-/// The value of this pair, if it is the cookie of that name. Blanks around name and value do not belong to them.
-fn cookie_value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let equals = memchr::memchr(b'=', pair)?;
-    let (left, right) = pair.split_at_checked(equals)?;
-    (left.trim_ascii() == name.as_bytes()).then(|| right.get(1..).unwrap_or_default().trim_ascii())
-}
-
-fn remove_cookie(headers: &mut HeaderMap, name: &str) {
-    let ours = |line: &[u8]| cookies(line).any(|(_, pair)| cookie_value(pair, name).is_some());
-    let mentions = |line: &[u8]| memmem::find(line, name.as_bytes()).is_some();
-    if !headers
-        .get_all(COOKIE)
-        .iter()
-        .any(|line| mentions(line.as_bytes()) && ours(line.as_bytes()))
-    {
-        return;
-    }
-    let lines: Vec<_> = headers.get_all(COOKIE).iter().cloned().collect();
-    headers.remove(COOKIE);
-    for line in lines {
-        if !ours(line.as_bytes()) {
-            headers.append(COOKIE, line);
-            continue;
-        }
-        let rest = without_cookie(line.as_bytes(), name);
-        if let (false, Ok(value)) = (rest.is_empty(), http::HeaderValue::from_bytes(&rest)) {
-            headers.append(COOKIE, value);
-        }
-    }
-}
-
-/// The line without our pairs and without the one `; ` that each of them no longer needs.
-fn without_cookie(line: &[u8], name: &str) -> Vec<u8> {
-    let kept: Vec<&[u8]> = cookies(line)
-        .map(|(_, pair)| pair)
-        .filter(|pair| cookie_value(pair, name).is_none())
-        .collect();
-    let joined = kept.join(&b';');
-    let first_kept = cookies(line)
-        .next()
-        .is_some_and(|(_, pair)| cookie_value(pair, name).is_none());
-    if first_kept {
-        joined
-    } else {
-        joined.trim_ascii_start().to_vec()
     }
 }
 

@@ -5,6 +5,7 @@ mod bounds;
 mod cache;
 mod forward_auth;
 mod identity;
+mod layout;
 mod limit;
 mod listen;
 mod metrics;
@@ -31,6 +32,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     listen::check(config, &mut faults);
     store::check(config, &mut faults);
+    layout::check(config, &mut faults);
     cache::check(config, &mut faults);
     bounds::check(config, &mut faults);
     identity::check(config, &mut faults);

@@ -42,6 +42,17 @@ pub struct KeyTemplate {
     pub after: String,
 }
 
+impl KeyTemplate {
+    /// The key of this token.
+    pub fn around(&self, name: &str) -> String {
+        let mut key = String::with_capacity(self.before.len() + name.len() + self.after.len());
+        key.push_str(&self.before);
+        key.push_str(name);
+        key.push_str(&self.after);
+        key
+    }
+}
+
 impl Default for KeyTemplate {
     fn default() -> Self {
         Self {
@@ -82,6 +93,11 @@ impl FieldPath {
     /// A path known to be right.
     pub fn known(path: &'static str) -> Self {
         Self(path.split('.').map(str::to_owned).collect())
+    }
+
+    /// A path known to be right, of names that may have dots.
+    pub fn of(names: &[&str]) -> Self {
+        Self(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
     /// The names, outermost first; at least one.

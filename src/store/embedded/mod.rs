@@ -68,7 +68,7 @@ impl EmbeddedStore {
             changes,
             database,
             format: RecordFormat::new(config),
-            keys: KeyFormat::new(&config.key, at_rest),
+            keys: KeyFormat::new(config.own_key(), at_rest),
             meters: Meters::default(),
         })))
     }

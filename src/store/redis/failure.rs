@@ -2,6 +2,7 @@
 
 use fred::error::{Error, ErrorKind};
 
+use crate::session::RecordError;
 use crate::store::StoreError;
 
 /// The same situation in our words. Of a server's own text only the code is kept: Redis repeats arguments in some of its
@@ -12,6 +13,9 @@ use crate::store::StoreError;
 )]
 pub(super) fn failed(error: Error) -> StoreError {
     if let Some(code) = code(&error) {
+        if code == "WRONGTYPE" {
+            return RecordError::Type.into();
+        }
         return StoreError::Failed(format!("the server answered {code}"));
     }
     if *error.kind() == ErrorKind::Timeout {

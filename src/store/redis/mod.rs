@@ -11,6 +11,7 @@ mod master;
 mod merge;
 mod meter;
 mod news;
+mod parts;
 mod primitive;
 mod roll;
 mod script;
@@ -97,7 +98,7 @@ impl RedisStore {
             watchdog: tokio::spawn(watchdog::run(setup, Arc::clone(&link))),
             link,
             format: RecordFormat::new(config),
-            keys: KeyFormat::new(&config.key, at_rest),
+            keys: KeyFormat::new(config.own_key(), at_rest),
             deadline,
             in_flight: AtomicU32::new(0),
             max_in_flight: config.max_in_flight,

@@ -244,7 +244,7 @@ impl RedisStore {
 }
 
 /// Where a command goes that names no key.
-fn slot(key: &Key) -> ClusterHash {
+pub(super) fn slot(key: &Key) -> ClusterHash {
     ClusterHash::Custom(redis_keyslot(key.as_str().as_bytes()))
 }
 
@@ -260,22 +260,24 @@ fn kept(value: Value, left: Option<&Value>) -> Result<Option<Kept>, StoreError> 
     let Some(bytes) = bytes(value)? else {
         return Ok(None);
     };
-    let ends_at = match left {
-        None | Some(Value::Integer(-1)) => None,
-        // It ended between the two commands.
-        Some(Value::Integer(-2)) => return Ok(None),
-        Some(left) => {
-            let Value::Integer(left) = left else {
-                return Err(StoreError::Mismatch);
-            };
-            let left = u64::try_from(*left).map_err(|_| StoreError::Mismatch)?;
-            Some(now().saturating_add(left))
-        }
-    };
-    Ok(Some(Kept { bytes, ends_at }))
+    let ends_at = left.map_or(Ok(Some(None)), end)?;
+    Ok(ends_at.map(|ends_at| Kept { bytes, ends_at }))
 }
 
-fn bytes(value: Value) -> Result<Option<Bytes>, StoreError> {
+/// The answer to PTTL: when the key ends, if it does; `None` if it ended between the two commands.
+pub(super) fn end(left: &Value) -> Result<Option<Option<u64>>, StoreError> {
+    match left {
+        Value::Integer(-1) => Ok(Some(None)),
+        Value::Integer(-2) => Ok(None),
+        Value::Integer(left) => {
+            let left = u64::try_from(*left).map_err(|_| StoreError::Mismatch)?;
+            Ok(Some(Some(now().saturating_add(left))))
+        }
+        _ => Err(StoreError::Mismatch),
+    }
+}
+
+pub(super) fn bytes(value: Value) -> Result<Option<Bytes>, StoreError> {
     if value.is_null() {
         return Ok(None);
     }
