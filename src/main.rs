@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use drawbridge::command::{
-    Verdict, admin_key, check, demo, explain, role, run, schema, session, user,
+    Verdict, admin_key, check, demo, explain, held, role, run, schema, session, user,
 };
 use drawbridge::config::{Config, LogFormat};
 use drawbridge::{descriptors, server};
@@ -40,7 +40,11 @@ enum Command {
     /// Serve until SIGTERM or Ctrl-C, then drain; a second signal ends it at once.
     Run(ConfigFile),
     /// Read a configuration and tell everything that is wrong with it. Exit code 1 if it cannot be served.
-    Check(ConfigFile),
+    /// With --token also who holds a token: then 1 if nobody does, and 3 if nobody can tell.
+    #[command(after_help = "Examples:
+  drawbridge check
+  drawbridge check --token -          (reads the token from standard input, as a client sends it)")]
+    Check(Check),
     /// Tell what would become of a request, step by step. Exit code 1 if it would be refused.
     #[command(
         after_help = "Example: drawbridge explain GET https://shop.example/orders --token dbt_…"
@@ -74,6 +78,16 @@ struct ConfigFile {
         env = "DRAWBRIDGE_CONFIG"
     )]
     config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    /// A token, as a client sends it where tokens are looked for first: with a framework's `layout`, the cookie's value. Tells
+    /// whose it is, what they may do and until when, or why there is no session. `-` reads it from standard input.
+    #[arg(short, long)]
+    token: Option<String>,
+    #[command(flatten)]
+    file: ConfigFile,
 }
 
 #[derive(Debug, clap::Args)]
@@ -120,9 +134,20 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
     server::install_crypto();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
-        Command::Check(file) => {
+        Command::Check(Check { token: None, file }) => {
             let color = out.is_terminal();
             Ok(check::run(&file.config, &mut out, color)?.into())
+        }
+        Command::Check(Check {
+            token: Some(token),
+            file,
+        }) => {
+            let Some(config) = read(&file)? else {
+                return Ok(Verdict::No);
+            };
+            drop(start_log("error", LogFormat::Text)?);
+            let token = token_or_stdin(token)?;
+            block_on(held::run(&config, &token, &mut out))
         }
         Command::Schema => schema::run(&mut out)
             .map(|()| Verdict::Done)

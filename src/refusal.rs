@@ -181,7 +181,7 @@ impl Refusal {
             ),
             Self::Token(TokenError::Length | TokenError::Charset | TokenError::Seal) => {
                 denied::MALFORMED
-            },
+            }
             Self::Token(TokenError::NoRandomness) => store_unavailable(),
             Self::Store(error) => store(error),
             Self::Denied(reason) => denied::answer_to(reason),

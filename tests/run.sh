@@ -7,10 +7,10 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, grpcio, Chromium,
-Schemathesis, iptables), then checks format, lints and dependencies, runs every test, those in a browser too, and lets
-Schemathesis loose on the admin API for a minute. Takes about 10 minutes the first time on two cores, most of it
-compiling.
+Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, grpcio, express-session,
+Flask-Session, Chromium, Schemathesis, iptables), then checks format, lints and dependencies, runs every test, those in
+a browser too, and lets Schemathesis loose on the admin API for a minute. Takes about 10 minutes the first time on two
+cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
             way, and three minutes of faults for a single Redis, one with Sentinel and a cluster each. CHECKER_SECONDS
@@ -47,6 +47,7 @@ install_missing() {
         have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
         have iptables || [ -x /usr/sbin/iptables ] || missing+=(iptables)
     fi
+    have node && have npm || missing+=(node)
     browser || missing+=(browser)
     python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=(python)
     [ ${#missing[@]} -eq 0 ] && return
@@ -57,6 +58,7 @@ install_missing() {
                 redis) packages+=(redis-server) ;;
                 cc) packages+=(build-essential) ;;
                 python) packages+=(python3 python3-venv) ;;
+                node) packages+=(nodejs npm) ;;
                 browser) packages+=(chromium chromium-driver) ;;
                 *) packages+=("$name") ;;
             esac
@@ -70,6 +72,7 @@ install_missing() {
             case "$name" in
                 cc) fail "no C compiler; run: xcode-select --install" ;;
                 # The tests in a browser say so if it cannot be had; the others do not need it.
+                node) brew install --quiet node ;;
                 browser) brew install --quiet --cask chromium chromedriver || true ;;
                 *) brew install --quiet "$name" ;;
             esac
@@ -87,6 +90,19 @@ install_grpcio() {
     "$venv/bin/python" -c 'import grpc' 2>/dev/null && return
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "grpcio==$grpcio"
+}
+
+# Applications of express-session and Flask-Session; what they are is pinned in tests/layouts.
+install_frameworks() {
+    local target="${CARGO_TARGET_DIR:-target}"
+    if ! cmp -s tests/layouts/package-lock.json "$target/layouts-node/package-lock.json" || [ ! -d "$target/layouts-node/node_modules" ]; then
+        mkdir -p "$target/layouts-node"
+        cp tests/layouts/package.json tests/layouts/package-lock.json "$target/layouts-node/"
+        npm ci --prefix "$target/layouts-node" --silent --no-audit --no-fund
+    fi
+    "$target/layouts-python/bin/python" -c 'import flask_session, redis' 2>/dev/null && return
+    python3 -m venv "$target/layouts-python"
+    "$target/layouts-python/bin/pip" install --quiet --disable-pip-version-check -r tests/layouts/requirements.txt
 }
 
 install_nextest() {
@@ -155,6 +171,14 @@ if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/grpcio-$grpci
 else
     install_grpcio
     cargo nextest run --locked --test grpc --run-ignored only
+fi
+
+section "Sessions of other frameworks"
+if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/layouts-python" ]; then
+    echo "express-session and Flask-Session are not installed; bash tests/run.sh does that"
+else
+    install_frameworks
+    cargo nextest run --locked --test layouts --run-ignored only
 fi
 
 section "Tests in a browser"

@@ -286,10 +286,9 @@ impl From<TokenError> for Problem {
     /// What a token in a body can be besides good: none. Only minting can fail otherwise.
     fn from(error: TokenError) -> Self {
         match error {
-            TokenError::Length
-            | TokenError::Charset
-            | TokenError::Seal
-            | TokenError::Conflict => Self::NO_SESSION,
+            TokenError::Length | TokenError::Charset | TokenError::Seal | TokenError::Conflict => {
+                Self::NO_SESSION
+            }
             TokenError::NoRandomness => Self::UNKNOWN_OUTCOME,
         }
     }

@@ -7,6 +7,7 @@ pub mod check;
 pub mod demo;
 mod desk;
 pub mod explain;
+pub mod held;
 pub mod role;
 pub mod run;
 pub mod schema;

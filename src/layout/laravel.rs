@@ -2,7 +2,9 @@
 //! an encrypted cookie holds.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::cipher::{AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey};
+use aws_lc_rs::cipher::{
+    AES_128, AES_256, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
+};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use aws_lc_rs::iv::FixedLength;
@@ -103,7 +105,9 @@ impl AppKey {
         let key = PaddedBlockDecryptingKey::cbc_pkcs7(key).ok()?;
         let iv: [u8; 16] = iv.try_into().ok()?;
         let context = DecryptionContext::Iv128(FixedLength::from(iv));
-        key.decrypt(&mut value, context).ok().map(|plain| plain.to_vec())
+        key.decrypt(&mut value, context)
+            .ok()
+            .map(|plain| plain.to_vec())
     }
 
     fn open_gcm(&self, iv: &[u8], mut value: Vec<u8>, tag: &[u8]) -> Option<Vec<u8>> {

@@ -83,8 +83,11 @@ trait Framework: Debug + Send + Sync {
     fn parts(&self, id: &str, account: Option<&str>) -> Vec<Part>;
 
     /// What lies there, in the order of [`Self::parts`].
-    fn read(&self, question: &Question<'_>, found: &[Option<Found>])
-    -> Result<Reading, RecordError>;
+    fn read(
+        &self,
+        question: &Question<'_>,
+        found: &[Option<Found>],
+    ) -> Result<Reading, RecordError>;
 
     /// What else goes when the session is ended.
     fn leftovers(&self, _id: &str) -> Vec<String> {

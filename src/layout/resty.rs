@@ -166,7 +166,10 @@ impl Cookie {
 
     fn is_signed_with(&self, secret: &[u8; 32]) -> bool {
         let key = derive(secret, "authentication:", self.id(), 32);
-        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), self.bytes(0, SIGNED));
+        let mac = hmac::sign(
+            &hmac::Key::new(hmac::HMAC_SHA256, &key),
+            self.bytes(0, SIGNED),
+        );
         let mac = mac.as_ref().get(..16).unwrap_or_default();
         verify_slices_are_equal(mac, self.bytes(SIGNED, 16)).is_ok()
     }
@@ -179,13 +182,10 @@ fn material(secret: &str) -> [u8; 32] {
         let bytes = pairs.map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok());
         bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()
     };
-    secret
-        .strip_prefix(HEX)
-        .and_then(bytes)
-        .unwrap_or_else(|| {
-            let digest = digest::digest(&digest::SHA256, secret.as_bytes());
-            digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
-        })
+    secret.strip_prefix(HEX).and_then(bytes).unwrap_or_else(|| {
+        let digest = digest::digest(&digest::SHA256, secret.as_bytes());
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    })
 }
 
 /// HKDF-SHA-256 (RFC 5869) without salt.

@@ -37,13 +37,14 @@ impl Picker {
     pub fn new(config: &Store, usual: &Usual) -> Self {
         let fields = &config.fields;
         let whole = |path: &[&str]| FieldPath::of(path);
-        let or = |wanted: &Option<FieldPath>, usual: &'static [&'static str], name: &'static str| {
-            let usual = || match usual {
-                [] => FieldPath::known(name),
-                path => whole(path),
+        let or =
+            |wanted: &Option<FieldPath>, usual: &'static [&'static str], name: &'static str| {
+                let usual = || match usual {
+                    [] => FieldPath::known(name),
+                    path => whole(path),
+                };
+                wanted.clone().unwrap_or_else(usual)
             };
-            wanted.clone().unwrap_or_else(usual)
-        };
         Self {
             user_id: match &fields.user_id {
                 Some(path) => vec![path.clone()],

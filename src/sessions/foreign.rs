@@ -62,7 +62,10 @@ impl Sessions {
     ) -> Result<Result<Box<Record>, &'static str>, StoreError> {
         let mut account: Option<Arc<str>> = None;
         for _ in 0..2 {
-            match self.read_foreign(layout, (token, account.as_deref())).await? {
+            match self
+                .read_foreign(layout, (token, account.as_deref()))
+                .await?
+            {
                 Foreign::Session(record) => return Ok(Ok(record)),
                 Foreign::No(why) => return Ok(Err(why)),
                 Foreign::More(of) => account = Some(of),

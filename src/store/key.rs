@@ -225,10 +225,7 @@ pub(super) struct KeyFormat {
 
 impl KeyFormat {
     pub(super) fn new(template: KeyTemplate, at_rest: AtRest) -> Self {
-        Self {
-            template,
-            at_rest,
-        }
+        Self { template, at_rest }
     }
 
     /// The key of this token. As secret as the token where tokens are kept plain.

@@ -51,7 +51,10 @@ impl SessionStore {
     ///
     /// # Errors
     /// If nobody could tell within the deadline; [`crate::session::RecordError::Type`] if another form lies there.
-    pub async fn find_parts(&self, parts: &[(Key, Form)]) -> Result<Vec<Option<Found>>, StoreError> {
+    pub async fn find_parts(
+        &self,
+        parts: &[(Key, Form)],
+    ) -> Result<Vec<Option<Found>>, StoreError> {
         match self {
             Self::Embedded(_) => Err(StoreError::Failed("a file has no hashes".to_owned())),
             Self::Redis(store) => store.find_parts(parts).await,

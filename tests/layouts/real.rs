@@ -49,7 +49,11 @@ async fn comes_and_goes(app: &Application, gateway: &Gateway, upstream: &Upstrea
     assert_eq!(reply.status, 200);
     let seen = upstream.last();
     assert_eq!(told(&seen), ALICE);
-    assert_eq!(seen.header("cookie"), None, "the token is not for upstreams");
+    assert_eq!(
+        seen.header("cookie"),
+        None,
+        "the token is not for upstreams"
+    );
     let reply = get(gateway, "/admin", ("cookie", &cookie)).await;
     assert_eq!(reply.status, 200);
     let reply = get(gateway, "/admin", ("cookie", &other)).await;
@@ -207,5 +211,8 @@ async fn session_of_flask_that_is_not_permanent_lasts_as_long_as_its_key() {
     redis.cli(&["PEXPIRE", &format!("session:{id}"), "300"]);
 
     becomes(&gateway, &cookie, 401).await;
-    assert!(PATIENCE.as_secs() < 3600, "sooner than anything kept runs out");
+    assert!(
+        PATIENCE.as_secs() < 3600,
+        "sooner than anything kept runs out"
+    );
 }

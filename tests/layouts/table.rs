@@ -65,9 +65,14 @@ async fn what_flask_did_not_write_as_it_does_now_is_nobody_or_cannot_be_told() {
         set(&redis, &format!("session:{id}"), bytes);
     }
     redis.cli(&["HSET", "session:hash", "_user_id", "alice"]);
-    let gateway = strict(reading(&redis, "flask-session", "\"header:sid\"", &upstream))
-        .start()
-        .await;
+    let gateway = strict(reading(
+        &redis,
+        "flask-session",
+        "\"header:sid\"",
+        &upstream,
+    ))
+    .start()
+    .await;
 
     holds(
         &gateway,
@@ -98,11 +103,19 @@ async fn what_flask_did_not_write_as_it_does_now_is_nobody_or_cannot_be_told() {
 #[tokio::test]
 async fn what_express_did_not_write_is_nobody_or_cannot_be_told() {
     let (redis, upstream) = (Redis::start().await, upstream());
-    let (hello, signed) = ("hello", "s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI");
-    let gateway = strict(reading(&redis, "connect-redis", "\"cookie:connect.sid\"", &upstream))
-        .toml("[store.foreign]\nsecrets = [\"tobiiscool\"]")
-        .start()
-        .await;
+    let (hello, signed) = (
+        "hello",
+        "s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI",
+    );
+    let gateway = strict(reading(
+        &redis,
+        "connect-redis",
+        "\"cookie:connect.sid\"",
+        &upstream,
+    ))
+    .toml("[store.foreign]\nsecrets = [\"tobiiscool\"]")
+    .start()
+    .await;
     let cookie = format!("connect.sid={signed}");
     let unencoded = "connect.sid=s:hello.DGDUkGlIkCzPz+C0B064FNgHdEjox7ch8tOBGslZ5QI";
     holds(&gateway, "cookie", &[(&cookie, NOBODY)]).await;
@@ -116,13 +129,21 @@ async fn what_express_did_not_write_is_nobody_or_cannot_be_told() {
         (r#"{"cookie":{},"passport":{"user":null}}"#, NOBODY),
         (r#"{"cookie":{},"passport":{"user":{"id":1}}}"#, UNREADABLE),
         (r#"{"cookie":{},"passport":{"user":true}}"#, UNREADABLE),
-        (r#"{"passport":{"user":"alice"},"permissions":7}"#, UNREADABLE),
+        (
+            r#"{"passport":{"user":"alice"},"permissions":7}"#,
+            UNREADABLE,
+        ),
         (r#"{"passport":{"user":"alice""#, UNREADABLE),
         ("", UNREADABLE),
         ("[]", UNREADABLE),
     ] {
         redis.cli(&["SET", &format!("sess:{hello}"), text]);
-        holds(&gateway, "cookie", &[(&cookie, answer), (unencoded, answer)]).await;
+        holds(
+            &gateway,
+            "cookie",
+            &[(&cookie, answer), (unencoded, answer)],
+        )
+        .await;
     }
     redis.cli(&["SET", "sess:hello", r#"{"passport":{"user":"alice"}}"#]);
     holds(
@@ -133,9 +154,18 @@ async fn what_express_did_not_write_is_nobody_or_cannot_be_told() {
             ("connect.sid=hello", MALFORMED),
             ("connect.sid=s%3Ahello", MALFORMED),
             ("connect.sid=s%3Ahello.", MALFORMED),
-            ("connect.sid=s%3Ahellx.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI", MALFORMED),
-            ("connect.sid=s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5Q", MALFORMED),
-            ("connect.sid=s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI=", MALFORMED),
+            (
+                "connect.sid=s%3Ahellx.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI",
+                MALFORMED,
+            ),
+            (
+                "connect.sid=s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5Q",
+                MALFORMED,
+            ),
+            (
+                "connect.sid=s%3Ahello.DGDUkGlIkCzPz%2BC0B064FNgHdEjox7ch8tOBGslZ5QI=",
+                MALFORMED,
+            ),
         ],
     )
     .await;
@@ -194,7 +224,8 @@ async fn session_of_spring_is_judged_by_its_use_and_not_by_its_key() {
         ],
     );
     write("torn-1", &[("lastAccessedTime", &recent)]);
-    let java = "return redis.call('HSET', KEYS[1], 'sessionAttr:x', \"\\172\\237\\000\\005t\\000\\001x\")";
+    let java =
+        "return redis.call('HSET', KEYS[1], 'sessionAttr:x', \"\\172\\237\\000\\005t\\000\\001x\")";
     redis.cli(&["EVAL", java, "1", &key("java-1")]);
     redis.cli(&["SET", &key("text-1"), "{}"]);
     let gateway = strict(reading(
@@ -225,7 +256,11 @@ async fn session_of_spring_is_judged_by_its_use_and_not_by_its_key() {
     )
     .await;
     // base64 of `good-1`, with and without the name of a server, and the id as WebFlux sends it.
-    for cookie in ["SESSION=Z29vZC0x", "SESSION=Z29vZC0xLm5vZGUx", "SESSION=good-1"] {
+    for cookie in [
+        "SESSION=Z29vZC0x",
+        "SESSION=Z29vZC0xLm5vZGUx",
+        "SESSION=good-1",
+    ] {
         holds(&gateway, "cookie", &[(cookie, LET_IN)]).await;
         let seen = upstream.last();
         assert_eq!(seen.header("x-user-id"), Some("alice"));
@@ -277,7 +312,11 @@ async fn token_of_sa_token_is_judged_by_markers_use_and_bans() {
     );
     put("session:10003", r#"{"dataMap":{},"terminalList":[]}"#);
     put("session:10004", "{");
-    set(&redis, "satoken:login:session:10005", "\\172\\237\\000\\005sr");
+    set(
+        &redis,
+        "satoken:login:session:10005",
+        "\\172\\237\\000\\005sr",
+    );
     put("disable:login:10003", "1");
     redis.cli(&["LPUSH", "satoken:login:token:a-list", "10001"]);
     let gateway = strict(reading(&redis, "sa-token", "\"header:satoken\"", &upstream))
@@ -311,7 +350,10 @@ async fn token_of_sa_token_is_judged_by_markers_use_and_bans() {
     .await;
     let seen = upstream.last();
     assert_eq!(seen.header("x-user-id"), Some("10001"));
-    assert_eq!(seen.header("x-user-permissions"), Some("orders:read,orders:write"));
+    assert_eq!(
+        seen.header("x-user-permissions"),
+        Some("orders:read,orders:write")
+    );
     assert_eq!(seen.header("x-user-roles"), Some("clerk"));
     assert_eq!(seen.header("x-device-id"), Some("d-1"));
     assert_eq!(seen.header("x-device-type"), Some("APP"));
@@ -322,7 +364,11 @@ async fn token_of_sa_token_is_judged_by_markers_use_and_bans() {
 async fn change_of_any_key_of_sa_token_is_heard() {
     let (redis, upstream) = (Redis::start().await, upstream());
     redis.cli(&["SET", "satoken:login:token:t", "7"]);
-    redis.cli(&["SET", "satoken:login:session:7", r#"{"dataMap":{"PERMISSION_LIST":["orders:write"]}}"#]);
+    redis.cli(&[
+        "SET",
+        "satoken:login:session:7",
+        r#"{"dataMap":{"PERMISSION_LIST":["orders:write"]}}"#,
+    ]);
     let gateway = reading(&redis, "sa-token", "\"header:satoken\"", &upstream)
         .toml("[cache]\nmax_staleness = \"1h\"")
         .start()
@@ -342,7 +388,14 @@ async fn change_of_any_key_of_sa_token_is_heard() {
     let steps: [(&[&str], u16); 5] = [
         (&["PING"], 200),
         (&["SET", "satoken:login:session:7", "{}"], 403),
-        (&["SET", "satoken:login:session:7", r#"{"dataMap":{"PERMISSION_LIST":["orders:write"]}}"#], 200),
+        (
+            &[
+                "SET",
+                "satoken:login:session:7",
+                r#"{"dataMap":{"PERMISSION_LIST":["orders:write"]}}"#,
+            ],
+            200,
+        ),
         (&["SET", "satoken:login:disable:login:7", "1"], 403),
         (&["SET", "satoken:login:token:t", "-5"], 401),
     ];

@@ -10,7 +10,10 @@ use crate::{get, reading};
 
 /// What node makes of these settings.
 fn make(kind: &str, settings: &Value) -> Value {
-    let output = node("fixtures.cjs").args([kind, &settings.to_string()]).output().unwrap();
+    let output = node("fixtures.cjs")
+        .args([kind, &settings.to_string()])
+        .output()
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -37,7 +40,9 @@ async fn session_of_laravel_is_opened_with_the_applications_key() {
         )
     };
     let gateway = reading(&redis, "laravel", "\"cookie:shop_session\"", &upstream)
-        .toml(&format!("[store.foreign]\nsecrets = [\"{KEY}\", \"{OLD}\"]"))
+        .toml(&format!(
+            "[store.foreign]\nsecrets = [\"{KEY}\", \"{OLD}\"]"
+        ))
         .toml("[cache]\nmax_staleness = \"0s\"")
         .start()
         .await;
@@ -72,7 +77,11 @@ async fn session_of_laravel_is_opened_with_the_applications_key() {
         ("s:2:\"[]\";", 401, "token_invalid"),
         ("s:3:\"{}\";", 503, "session_unreadable"),
         ("{}", 503, "session_unreadable"),
-        ("s:20:\"a:1:{s:1:\"a\";i:1;}xx\";", 503, "session_unreadable"),
+        (
+            "s:20:\"a:1:{s:1:\"a\";i:1;}xx\";",
+            503,
+            "session_unreadable",
+        ),
         ("O:8:\"stdClass\":0:{}", 503, "session_unreadable"),
         ("s:8:\"eyJpdiI6\";", 503, "session_unreadable"),
     ] {
@@ -93,9 +102,16 @@ async fn session_of_lua_resty_session_lasts_as_its_cookie_says() {
     let data = json!([[{"permissions": ["orders:write"]}, "default", "alice"]]);
     let resty = |secret: &str, more: Value| {
         let mut settings = json!({"secret": secret, "created": seconds - 10, "data": data});
-        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         let made = make("resty", &settings);
-        redis.cli(&["SET", &format!("session:{}", text(&made, "key")), text(&made, "value")]);
+        redis.cli(&[
+            "SET",
+            &format!("session:{}", text(&made, "key")),
+            text(&made, "value"),
+        ]);
         made
     };
     let gateway = reading(&redis, "lua-resty-session", "\"cookie:session\"", &upstream)
@@ -108,7 +124,10 @@ async fn session_of_lua_resty_session_lasts_as_its_cookie_says() {
         resty("new", json!({})),
         resty("old", json!({})),
         resty("new", json!({"deflate": true})),
-        resty("new", json!({"created": seconds - 7200, "rolled": 7000, "idled": 100})),
+        resty(
+            "new",
+            json!({"created": seconds - 7200, "rolled": 7000, "idled": 100}),
+        ),
     ] {
         let cookie = format!("session={}", text(&made, "cookie"));
         let reply = get(&gateway, "/admin", ("cookie", &cookie)).await;
@@ -120,10 +139,25 @@ async fn session_of_lua_resty_session_lasts_as_its_cookie_says() {
         (resty("guessed", json!({})), "token_malformed"),
         (resty("new", json!({"stored": false})), "token_malformed"),
         (resty("new", json!({"created": idle})), "token_invalid"),
-        (resty("new", json!({"created": idle, "rolled": 10, "idled": 20})), "token_invalid"),
-        (resty("new", json!({"created": seconds - 7200, "rolled": 10, "idled": 7100})), "token_invalid"),
-        (resty("new", json!({"created": old, "rolled": 89_990})), "token_invalid"),
-        (resty("new", json!({"data": [[{}, "default"]]})), "token_invalid"),
+        (
+            resty("new", json!({"created": idle, "rolled": 10, "idled": 20})),
+            "token_invalid",
+        ),
+        (
+            resty(
+                "new",
+                json!({"created": seconds - 7200, "rolled": 10, "idled": 7100}),
+            ),
+            "token_invalid",
+        ),
+        (
+            resty("new", json!({"created": old, "rolled": 89_990})),
+            "token_invalid",
+        ),
+        (
+            resty("new", json!({"data": [[{}, "default"]]})),
+            "token_invalid",
+        ),
     ] {
         let cookie = format!("session={}", text(&made, "cookie"));
         let reply = get(&gateway, "/", ("cookie", &cookie)).await;

@@ -27,10 +27,9 @@ fn key(config: &Config, name: &str) -> Option<Range<usize>> {
 fn settings(config: &Config, layout: Layout, faults: &mut Vec<Fault>) {
     let resty = layout == Layout::LuaRestySession;
     let signs = match layout {
-        Layout::ConnectRedis
-        | Layout::FlaskSession
-        | Layout::Laravel
-        | Layout::LuaRestySession => true,
+        Layout::ConnectRedis | Layout::FlaskSession | Layout::Laravel | Layout::LuaRestySession => {
+            true
+        }
         Layout::Drawbridge | Layout::SpringSession | Layout::SaToken => false,
     };
     let used = [
@@ -46,7 +45,7 @@ fn settings(config: &Config, layout: Layout, faults: &mut Vec<Fault>) {
             let name = name.trim_start_matches("foreign.");
             let layout = layout.name();
             faults.push(
-                Fault::error(
+                Fault::warning(
                     span,
                     format!("`{name}` means nothing with the layout \"{layout}\""),
                 )

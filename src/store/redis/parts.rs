@@ -55,7 +55,9 @@ async fn ask(client: &Client, key: &Key, question: Question) -> Result<Value, fr
         Question::Value(Form::Text) => client.get(key.as_str()).await,
         Question::Value(Form::Hash) => {
             let command = CustomCommand::new_static("HGETALL", slot(key), false);
-            client.custom(command, vec![Value::from(key.as_str())]).await
+            client
+                .custom(command, vec![Value::from(key.as_str())])
+                .await
         }
         Question::End => client.pttl(key.as_str()).await,
     }
@@ -64,7 +66,9 @@ async fn ask(client: &Client, key: &Key, question: Question) -> Result<Value, fr
 fn found(value: Value, left: &Value, form: Form) -> Result<Option<Found>, StoreError> {
     let value = match form {
         Form::Text => bytes(value)?.map(Held::Text),
-        Form::Hash => Some(hash(value)?).filter(|all| !all.is_empty()).map(Held::Hash),
+        Form::Hash => Some(hash(value)?)
+            .filter(|all| !all.is_empty())
+            .map(Held::Hash),
     };
     let Some(value) = value else { return Ok(None) };
     let ends_at = end(left)?;
