@@ -19,7 +19,7 @@ use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encode
 use crate::layout;
 use crate::limit::RouteLimits;
 use crate::policy::{Guard, Policy};
-use crate::token::{TokenShape, TokenSources};
+use crate::token::TokenSources;
 use crate::upstream::{UpstreamId, Upstreams};
 
 /// One rule, ready to run.
@@ -326,8 +326,7 @@ impl Shared<'_> {
                 sources.push(source);
             }
         }
-        let shape = TokenShape::new(&self.config.tokens);
-        (!sources.is_empty()).then(|| TokenSources::new(&sources, shape))
+        (!sources.is_empty()).then(|| layout::sources(&sources, self.config))
     }
 
     fn upstream(&self, route: &config::Route) -> Option<&config::Upstream> {
