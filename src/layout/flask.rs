@@ -89,9 +89,9 @@ fn json(value: Packed) -> Json {
         },
         Packed::Array(items) => items.into_iter().map(json).collect(),
         Packed::Map(entries) => {
-            let named = entries.into_iter().filter_map(|(name, value)| match name {
-                Packed::String(name) => Some((name.into_str()?, json(value))),
-                _ => None,
+            let named = entries.into_iter().filter_map(|(name, value)| {
+                let name = name.as_str()?.to_owned();
+                Some((name, json(value)))
             });
             Json::Object(named.collect())
         }

@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Form, Found, Framework, Part, Question, Reading, text, until};
 use crate::config::Store;
@@ -174,10 +175,9 @@ impl Framework for Laravel {
             ));
         }
         // PHP has one word for a list and a map, and writes an empty one as a list.
-        let record = match self.picker.json(inner)? {
-            serde_json::Value::Array(empty) if empty.is_empty() => serde_json::json!({}),
-            record => record,
-        };
+        let record = self.picker.json(inner)?;
+        let is_empty = record.as_array().is_some_and(Vec::is_empty);
+        let record = if is_empty { json!({}) } else { record };
         Ok(match self.picker.session(&record)? {
             Some(record) => until(record, end),
             None => Reading::No("nobody has logged in: the session has no user id"),

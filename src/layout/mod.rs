@@ -209,8 +209,11 @@ pub fn sources(list: &[Source], config: &Config) -> TokenSources {
     }
 }
 
-/// The text at this key and when it ends.
-fn text(found: Option<&Option<Found>>) -> Result<Option<(&[u8], Option<u64>)>, RecordError> {
+/// A text, and when its key ends.
+type Text<'a> = (&'a [u8], Option<u64>);
+
+/// The text at this key.
+fn text(found: Option<&Option<Found>>) -> Result<Option<Text<'_>>, RecordError> {
     match found.and_then(Option::as_ref) {
         None => Ok(None),
         Some(Found {

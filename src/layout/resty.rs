@@ -236,7 +236,8 @@ impl Framework for Resty {
             return Ok(Reading::No("it was not used, or not renewed, for too long"));
         }
         let stored = self.picker.json(bytes)?;
-        let stored = stored[0].as_str().ok_or(RecordError::NotJson)?;
+        let stored = stored.get(0).and_then(Json::as_str);
+        let stored = stored.ok_or(RecordError::NotJson)?;
         let stored = URL_SAFE_NO_PAD
             .decode(stored)
             .map_err(|_| RecordError::Form("no base64url"))?;

@@ -73,11 +73,9 @@ impl Spring {
     }
 
     fn add_authorities(&self, record: &mut Record, context: &Json) {
-        let listed = context["authentication"]["authorities"].as_array();
-        let names = listed
-            .into_iter()
-            .flatten()
-            .filter_map(|one| one.as_str().or_else(|| one["authority"].as_str()));
+        let listed = context.pointer("/authentication/authorities");
+        let listed = listed.and_then(Json::as_array).into_iter().flatten();
+        let names = listed.filter_map(|one| one.get("authority").unwrap_or(one).as_str());
         let (roles, permissions): (Vec<&str>, Vec<&str>) =
             names.partition(|name| name.starts_with(ROLE));
         if self.authorities.0 && record.session.permissions.is_empty() {
@@ -119,7 +117,10 @@ impl Framework for Spring {
             return Err(RecordError::Type);
         };
         let record = self.record(hash)?;
-        let number = |name: &'static str| record[name].as_i64().ok_or(RecordError::Field(name));
+        let number = |name: &'static str| {
+            let found = record.get(name).and_then(Json::as_i64);
+            found.ok_or(RecordError::Field(name))
+        };
         let (interval, used) = (number("maxInactiveInterval")?, number("lastAccessedTime")?);
         if interval == 0 {
             return Ok(Reading::No("it was logged out"));
@@ -135,7 +136,9 @@ impl Framework for Spring {
                 "nobody has logged in: the session has no user id",
             ));
         };
-        self.add_authorities(&mut session, &record[CONTEXT]);
+        if let Some(context) = record.get(CONTEXT) {
+            self.add_authorities(&mut session, context);
+        }
         let end = [idle, *ends_at].into_iter().flatten().min();
         Ok(until(session, end))
     }

@@ -266,14 +266,16 @@ fn kept(value: Value, left: Option<&Value>) -> Result<Option<Kept>, StoreError> 
 
 /// The answer to PTTL: when the key ends, if it does; `None` if it ended between the two commands.
 pub(super) fn end(left: &Value) -> Result<Option<Option<u64>>, StoreError> {
+    let Value::Integer(left) = *left else {
+        return Err(StoreError::Mismatch);
+    };
     match left {
-        Value::Integer(-1) => Ok(Some(None)),
-        Value::Integer(-2) => Ok(None),
-        Value::Integer(left) => {
-            let left = u64::try_from(*left).map_err(|_| StoreError::Mismatch)?;
+        -1 => Ok(Some(None)),
+        -2 => Ok(None),
+        left => {
+            let left = u64::try_from(left).map_err(|_| StoreError::Mismatch)?;
             Ok(Some(Some(now().saturating_add(left))))
         }
-        _ => Err(StoreError::Mismatch),
     }
 }
 
