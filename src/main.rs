@@ -134,21 +134,7 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
     server::install_crypto();
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     match command {
-        Command::Check(Check { token: None, file }) => {
-            let color = out.is_terminal();
-            Ok(check::run(&file.config, &mut out, color)?.into())
-        }
-        Command::Check(Check {
-            token: Some(token),
-            file,
-        }) => {
-            let Some(config) = read(&file)? else {
-                return Ok(Verdict::No);
-            };
-            drop(start_log("error", LogFormat::Text)?);
-            let token = token_or_stdin(token)?;
-            block_on(held::run(&config, &token, &mut out))
-        }
+        Command::Check(order) => look(order, &mut out),
         Command::Schema => schema::run(&mut out)
             .map(|()| Verdict::Done)
             .context("cannot write the schema"),
@@ -207,6 +193,20 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
             Ok(Verdict::Done)
         }
     }
+}
+
+/// `check`, with or without a token.
+fn look(order: Check, out: &mut std::io::Stdout) -> anyhow::Result<Verdict> {
+    let Some(token) = order.token else {
+        let color = out.is_terminal();
+        return Ok(check::run(&order.file.config, out, color)?.into());
+    };
+    let Some(config) = read(&order.file)? else {
+        return Ok(Verdict::No);
+    };
+    drop(start_log("error", LogFormat::Text)?);
+    let token = token_or_stdin(token)?;
+    block_on(held::run(&config, &token, out))
 }
 
 fn token_or_stdin(token: String) -> anyhow::Result<String> {

@@ -10,6 +10,8 @@ mod application;
 mod real;
 #[path = "layouts/table.rs"]
 mod table;
+#[path = "layouts/told.rs"]
+mod told;
 #[path = "layouts/written.rs"]
 mod written;
 
