@@ -11,6 +11,7 @@ mod door;
 mod explain;
 mod inquiry;
 mod message;
+mod outage;
 mod rates;
 mod record;
 mod signin;
@@ -27,7 +28,8 @@ use self::appeal::{Appeal, Judged};
 use self::cells::Cells;
 use self::door::enter;
 use self::inquiry::Strangers;
-use self::record::{Record, Spent, Story, lap};
+use self::outage::log_refusal;
+use self::record::{Record, Story};
 use self::signin::Signin;
 use self::surface::Surface;
 use crate::access::AccessLog;
@@ -42,10 +44,10 @@ use crate::pace::Pace;
 use crate::peer::Peer;
 use crate::refusal::{self, Audience, Refusal};
 use crate::request_id::RequestIds;
-use crate::route::{RouteError, Routes};
+use crate::route::{Announces, RouteError, Routes};
 use crate::sessions::{Memory, Queues, Sessions};
 use crate::store::SessionStore;
-use crate::tracer::Tracer;
+use crate::tracer::{Lap, Tracer};
 use crate::upstream::{Admission, SOON, Services, Upstreams};
 use crate::uptime::Uptime;
 
@@ -157,18 +159,22 @@ impl Gateway {
     }
 
     /// Answers one request, whatever happens: a refusal is an answer too.
-    pub async fn handle(&self, request: Request<Incoming>, peer: &Peer) -> Response<Body> {
-        self.answer(request, peer, None).await
+    pub fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: &Peer,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(request, peer, None)
     }
 
     /// Answers a request that the server itself refuses.
-    pub async fn refuse(
+    pub fn refuse(
         &self,
         request: Request<Incoming>,
         peer: &Peer,
         refusal: Refusal,
-    ) -> Response<Body> {
-        self.answer(request, peer, Some(refusal)).await
+    ) -> impl Future<Output = Response<Body>> + Send {
+        self.answer(request, peer, Some(refusal))
     }
 
     async fn answer(
@@ -193,11 +199,7 @@ impl Gateway {
             origin: &origin,
             id: &id,
         };
-        let passed = match refusal {
-            None => self.pass(parts, body, caller, &mut record).await,
-            Some(refusal) => Err(refusal),
-        };
-        match passed {
+        match self.pass((parts, body, refusal), caller, &mut record).await {
             Ok(reply) => record.forwarded(reply.status()).over(reply),
             Err(refusal) => {
                 log_refusal(&refusal, &id);
@@ -214,14 +216,16 @@ impl Gateway {
         }
     }
 
-    /// The way across.
+    /// The way across, unless the server has refused the request already.
     async fn pass<'a>(
         &'a self,
-        mut parts: Parts,
-        body: Incoming,
+        (mut parts, body, refusal): (Parts, Incoming, Option<Refusal>),
         caller: Caller<'_>,
         record: &mut Record<'a>,
     ) -> Result<Response<Body>, Refusal> {
+        if let Some(refusal) = refusal {
+            return Err(refusal);
+        }
         let head = Head::check(&parts, &self.head)?;
         record.note(|story| story.head(&head, &parts));
         enter(&head, caller.peer)?;
@@ -255,9 +259,13 @@ impl Gateway {
                 .headers
                 .dress(Request::from_parts(parts, body), &facts, permit, upgrade)?;
         let appeal = Appeal::new(self, route, token, who.client);
-        let reply = self
-            .cross(outbound, (appeal, &judged), &mut record.spent)
-            .await?;
+        // Boxed, and made where it will be: what is handed down from future to future is moved each time.
+        let crossing = Box::write(
+            Box::new_uninit(),
+            self.cross(outbound, (appeal, &judged), record),
+        );
+        let reply = Box::into_pin(crossing).await?;
+        record.settled = route.announces == Announces::Nothing;
         let reply = self.settle(route, reply, left, who.client).await?;
         let mut reply = self.cut(route, &who, reply);
         judged.told.write(reply.headers_mut());
@@ -300,7 +308,7 @@ impl Gateway {
             route,
             token,
             permit,
-            since: Uptime::now(),
+            since: record.spent.judged_at,
             told,
         };
         let who = judged.who(client);
@@ -308,10 +316,11 @@ impl Gateway {
             self.sessions.touch(token, session);
         }
         let mut told = std::mem::take(&mut judged.told);
-        self.take(&route.limits.inside, &judged.who(client), &mut told, record)
+        let waited = self
+            .take(&route.limits.inside, &judged.who(client), &mut told, record)
             .await?;
         judged.told = told;
-        if Uptime::now().since(judged.since) > SOON {
+        if waited && Uptime::now().since(judged.since) > SOON {
             judged.permit = Appeal::new(self, route, &judged.token, client)
                 .judge()
                 .await?;
@@ -321,28 +330,40 @@ impl Gateway {
     }
 
     /// The upstream's answer.
-    async fn cross(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "it would keep the request twice, as given and as used"
+    )]
+    #[inline(never)]
+    fn cross(
         &self,
         outbound: Outbound,
         (appeal, judged): (Appeal<'_>, &Judged<'_>),
-        spent: &mut Spent,
-    ) -> Result<Response<Body>, Refusal> {
-        let asked = Instant::now();
-        let route = appeal.route;
-        // A route of requests that another proxy forwards: whoever comes here finds nothing.
-        let id = route.upstream.ok_or(RouteError::NotFound)?;
-        let upstream = self.upstreams.get(id);
-        let mut hearing = appeal.against(&judged.permit);
-        let admission = Admission {
-            since: judged.since,
-            judge: &mut hearing,
-        };
-        let reply = upstream.forward(outbound, admission).await;
-        let reply = reply.map_err(|error| hearing.refusal().unwrap_or_else(|| error.into()));
-        let lap = lap(asked);
-        spent.upstream = Some(lap);
-        self.cells.asked(route, lap.took, &reply);
-        reply
+        record: &mut Record<'_>,
+    ) -> impl Future<Output = Result<Response<Body>, Refusal>> + Send {
+        async move {
+            let began = record.lately();
+            let route = appeal.route;
+            // A route of requests that another proxy forwards: whoever comes here finds nothing.
+            let id = route.upstream.ok_or(RouteError::NotFound)?;
+            let upstream = self.upstreams.get(id);
+            let mut hearing = appeal.against(&judged.permit);
+            let admission = Admission {
+                began: began.into(),
+                since: judged.since,
+                judge: &mut hearing,
+            };
+            let forwarded = upstream.forward(outbound, admission).await;
+            let (reply, answered) = match forwarded {
+                Ok((reply, answered)) => (Ok(reply), answered.into_std()),
+                Err(error) => (Err(error), Instant::now()),
+            };
+            let reply = reply.map_err(|error| hearing.refusal().unwrap_or_else(|| error.into()));
+            let took = answered.saturating_duration_since(began);
+            record.spent.upstream = Some(Lap { began, took });
+            self.cells.asked(route, took, &reply);
+            reply
+        }
     }
 }
 
@@ -352,36 +373,4 @@ struct Caller<'a> {
     peer: &'a Peer,
     origin: &'a Origin,
     id: &'a HeaderValue,
-}
-
-/// Outages are for the operator; everything else is the client's own doing and belongs into the access log.
-fn log_refusal(refusal: &Refusal, id: &HeaderValue) {
-    let code = refusal.code();
-    let id = id.to_str().unwrap_or_default();
-    match refusal {
-        Refusal::Store(_)
-        | Refusal::Uncounted(_)
-        | Refusal::Upstream(_)
-        | Refusal::Header(_)
-        | Refusal::Login(_)
-        | Refusal::Oidc(_) => {
-            let error: &dyn std::error::Error = refusal;
-            let cause = error.source().map(ToString::to_string).unwrap_or_default();
-            tracing::debug!(id, code, %refusal, cause, "a request could not be served");
-        }
-        Refusal::Head(_)
-        | Refusal::Inquiry(_)
-        | Refusal::Misdirected
-        | Refusal::Overloaded
-        | Refusal::Route(_)
-        | Refusal::UpgradeWithBody
-        | Refusal::TooMany(_)
-        | Refusal::Slowed(_)
-        | Refusal::Token(_)
-        | Refusal::Denied(_)
-        | Refusal::Body(_)
-        | Refusal::Forged(_)
-        | Refusal::Refresh(_)
-        | Refusal::Unserved(_) => tracing::trace!(id, code, %refusal, "refused"),
-    }
 }

@@ -42,6 +42,7 @@ pub mod crowd;
 pub mod csrf;
 pub mod deadline;
 pub mod descriptors;
+pub mod field;
 pub mod gateway;
 pub mod head;
 pub mod headers;

@@ -9,6 +9,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("audit", 5),
     ("body", 1),
     ("chunked", 0),
+    ("field", 0),
     ("upgraded", 0),
     ("clock", 0),
     ("cache", 2),

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::counts::{Counts, count};
+use super::front::Front;
 use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
 use crate::changes::Worth;
 use crate::safeguard::Safeguard;
@@ -24,6 +25,7 @@ const PAUSED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Reader<V, E> {
     cache: Arc<Cache<V>>,
+    front: Front<V>,
     flights: Arc<Flights<V, E>>,
     counts: Arc<Counts>,
 }
@@ -41,6 +43,7 @@ where
         let counts = Arc::<Counts>::default();
         cache.readers.lock().push(Arc::clone(&counts));
         Self {
+            front: Front::new(cache.limits.entries),
             cache,
             flights: Arc::default(),
             counts,
@@ -50,6 +53,39 @@ where
     /// The cache behind it.
     pub fn cache(&self) -> &Arc<Cache<V>> {
         &self.cache
+    }
+
+    /// The verdict about `digest` that may be used at `now` without asking the store. If it is due, `ask` asks for it again
+    /// meanwhile.
+    #[inline]
+    pub fn remembered<A>(
+        &self,
+        digest: &Digest,
+        (now, max_age): (Uptime, MaxAge),
+        ask: impl Fn(Option<&Entry<V>>) -> A,
+    ) -> Option<V>
+    where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
+        let max_age = max_age.less(self.cache.changes.margin());
+        let fresh = |entry: &Entry<V>| {
+            let is_fresh = self.cache.is_fresh(entry, digest, (now, max_age));
+            is_fresh.then(|| entry.verdict.clone())
+        };
+        if let Some(verdict) = self.front.get(digest, fresh) {
+            count(&self.counts.hits);
+            return Some(verdict);
+        }
+        let Known::Good { entry, due } = self.cache.known(digest, now, max_age) else {
+            return None;
+        };
+        self.front.put(digest, &entry);
+        count(&self.counts.hits);
+        if due {
+            count(&self.counts.refreshes);
+            self.refresh(digest, ask(Some(&entry)));
+        }
+        Some(entry.verdict.clone())
     }
 
     /// The verdict about `digest`, no older than `max_age`. If it has to be asked for, `ask` asks the store; it is given

@@ -12,6 +12,7 @@
 
 mod counts;
 mod flight;
+mod front;
 
 #[cfg(test)]
 mod tests;
@@ -106,9 +107,12 @@ pub struct Entry<V> {
     verdict: V,
     basis: Basis,
     ends_at: Uptime,
-    /// When it was last asked for again; nanoseconds of uptime.
+    /// When it was last asked for again, nanoseconds of uptime; [`REPLACED`] once there is a later one.
     refreshed_at: AtomicU64,
 }
+
+/// No moment: another verdict has come in the place of this one.
+const REPLACED: u64 = u64::MAX;
 
 /// What the store said.
 #[derive(Debug)]
@@ -160,11 +164,21 @@ impl<V> Entry<V> {
     /// Whether the caller is the one who should ask for it again.
     #[inline]
     fn claim(&self, digest: &Digest, now: Uptime, max_age: MaxAge) -> bool {
+        self.is_due(digest, now, max_age) && self.claim_due(now)
+    }
+
+    /// Whether it should be asked for again.
+    #[inline]
+    fn is_due(&self, digest: &Digest, now: Uptime, max_age: MaxAge) -> bool {
         // Verdicts that were made at the same time are not asked for again at the same time: the first at 7/16 of their
         // life, the last at 9/16.
         let [spread, ..] = *digest;
         let due = (max_age.0 / 2048).saturating_mul(896 + u64::from(spread));
-        now.nanos_since(self.basis.sent_at()) >= due && self.claim_due(now)
+        now.nanos_since(self.basis.sent_at()) >= due
+    }
+
+    fn is_replaced(&self) -> bool {
+        self.refreshed_at.load(Ordering::Acquire) == REPLACED
     }
 
     fn claim_due(&self, now: Uptime) -> bool {
@@ -251,10 +265,27 @@ impl<V: Clone + PartialEq> Cache<V> {
         }
     }
 
+    /// Whether a verdict that was kept, and may have been thrown out since, may be used at `now` and need not be asked for
+    /// again.
+    #[inline]
+    fn is_fresh(
+        &self,
+        entry: &Entry<V>,
+        digest: &Digest,
+        (now, max_age): (Uptime, MaxAge),
+    ) -> bool {
+        !entry.is_replaced()
+            && self.is_good(entry, now, max_age)
+            && !entry.is_due(digest, now, max_age)
+    }
+
     /// Keeps an answer. Whether something has changed meanwhile shows when it is looked at.
     fn keep(&self, digest: &Digest, answer: Answer<V>) -> Arc<Entry<V>> {
-        // The same verdict again stays where it is in memory.
         let known = self.kept.peek(digest);
+        for replaced in known.iter().chain(&self.misses.peek(digest)) {
+            replaced.refreshed_at.store(REPLACED, Ordering::Release);
+        }
+        // The same verdict again stays where it is in memory.
         let same = known.filter(|known| known.verdict == answer.verdict);
         let verdict = same.map(|same| same.verdict.clone());
         let is_miss = answer.is_miss;

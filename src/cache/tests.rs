@@ -76,6 +76,11 @@ async fn find(
     max_age: MaxAge,
 ) -> Result<&'static str, &'static str> {
     let ask = |_: Option<&Entry<_>>| Arc::clone(store).ask(None);
+    if max_age != MaxAge::STRICT
+        && let Some(verdict) = reader.remembered(&[1; 16], (Uptime::now(), max_age), ask)
+    {
+        return Ok(verdict);
+    }
     let found = reader.find(&[1; 16], max_age, ask).await;
     found.map(|entry| *entry.verdict())
 }
@@ -215,6 +220,26 @@ async fn strict_answer_takes_the_place_of_what_is_kept_and_of_nothing_else() {
     assert_eq!(find(&reader, &store, MaxAge::STRICT).await, Ok("ended"));
     assert_eq!(find(&reader, &store, AGE).await, Ok("ended"));
     assert_eq!(store.asked(), 3);
+}
+
+#[tokio::test]
+async fn no_worker_goes_on_with_what_another_one_found_to_be_wrong() {
+    let store = Store::new();
+    let first = reader(&store);
+    let second = Reader::new(Arc::clone(first.cache()));
+    for _ in 0..2 {
+        assert_eq!(find(&first, &store, AGE).await, Ok("live"));
+    }
+    *store.says.lock() = Ok("unknown");
+
+    assert_eq!(find(&second, &store, MaxAge::STRICT).await, Ok("unknown"));
+    assert_eq!(find(&first, &store, AGE).await, Ok("unknown"));
+
+    *store.says.lock() = Ok("live");
+    assert_eq!(find(&second, &store, MaxAge::STRICT).await, Ok("live"));
+    for worker in [&first, &second] {
+        assert_eq!(find(worker, &store, AGE).await, Ok("live"));
+    }
 }
 
 #[tokio::test]

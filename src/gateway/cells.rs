@@ -44,14 +44,19 @@ impl Cells {
     }
 
     /// A look-up in the store took this long and came to this.
-    pub(super) fn looked_up(&self, time: Duration, found: &Result<Standing, StoreError>) {
+    pub(super) fn looked_up(
+        &self,
+        time: Duration,
+        found: Result<Standing, StoreError>,
+    ) -> Result<Standing, StoreError> {
         let lookups = &self.worker.lookups;
         lookups.time.took(time);
-        match found {
+        match &found {
             Ok(Standing::Live(_)) => lookups.found.one(),
             Ok(Standing::Unknown | Standing::Ended(_)) => lookups.absent.one(),
             Err(_) => lookups.failed.one(),
         }
+        found
     }
 
     /// The upstream of this route was asked and took this long to answer, or not to answer.

@@ -1,7 +1,7 @@
 //! What is asked of a request before it is judged: whether it may be here, who sends it, what it wants to become.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 use http::request::Parts;
@@ -19,6 +19,7 @@ use crate::route::Route;
 use crate::session::Session;
 use crate::sessions::Standing;
 use crate::token::{Token, TokenError, TokenSource, TokenSources};
+use crate::uptime::Uptime;
 
 /// What a request carries where its route looks for a token.
 #[derive(Debug)]
@@ -104,7 +105,7 @@ impl Gateway {
         Pace { rate, ..self.pace }
     }
 
-    /// Who holds this token.
+    /// Who holds this token. [`Spent::judged_at`] says as of when.
     pub(super) async fn holder(
         &self,
         carried: &Carried,
@@ -117,12 +118,21 @@ impl Gateway {
             Carried::Malformed => return Ok(Holder::Malformed),
             Carried::Token(token, _) => token,
         };
-        let asked = Instant::now();
-        let found = self.sessions.recall(token, max_age).await;
-        let lap = lap(asked);
-        spent.store = Some(lap);
-        self.cells.looked_up(lap.took, &found);
-        let found = found?;
+        let now = Uptime::now();
+        let found = match self.sessions.remembered(token, max_age, now) {
+            Some(found) => {
+                spent.judged_at = now;
+                self.cells.looked_up(Duration::ZERO, Ok(found))
+            }
+            None => {
+                let asked = Instant::now();
+                let found = self.sessions.recall(token, max_age).await;
+                let lap = lap(asked);
+                spent.store = Some(lap);
+                spent.judged_at = Uptime::now();
+                self.cells.looked_up(lap.took, found)
+            }
+        }?;
         self.learn(client, token, !matches!(found, Standing::Unknown));
         Ok(match found {
             Standing::Unknown => Holder::Unknown,

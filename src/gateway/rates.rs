@@ -22,14 +22,15 @@ impl Gateway {
     }
 
     /// Takes one request out of the sender's bucket of each limit: first those of this process, then, if they all had
-    /// one, those of the store. What an earlier limit has counted stays counted when a later one refuses.
+    /// one, those of the store. What an earlier limit has counted stays counted when a later one refuses. Says whether the
+    /// store was waited for.
     pub(super) async fn take(
         &self,
         limits: &[Limit],
         who: &Who<'_>,
         told: &mut Told,
         record: &mut Record<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<bool, Refusal> {
         let mut shared = false;
         for limit in limits {
             if limit.scope() != Scope::Local {
@@ -45,9 +46,9 @@ impl Gateway {
             let before = record.spent.limits;
             record.spent.limits =
                 Some(before.map_or_else(|| lap(asked), |before| before.and(lap(asked))));
-            return taken;
+            taken?;
         }
-        Ok(())
+        Ok(shared)
     }
 
     async fn take_shared(

@@ -22,16 +22,30 @@ use crate::policy::Holder;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::tracer::{Facts, Lap, Trace, Tracer};
+use crate::uptime::Uptime;
 
 /// Where the time of a request went.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Spent {
     /// Asking limits that are shared.
     pub(super) limits: Option<Lap>,
-    /// Waiting for the session store.
+    /// Waiting for the session store; `None` if memory knew.
     pub(super) store: Option<Lap>,
     /// From handing it to the upstream to the head of the answer.
     pub(super) upstream: Option<Lap>,
+    /// The moment for which it is known who holds the token. What is known of nobody is never outdated.
+    pub(super) judged_at: Uptime,
+}
+
+impl Default for Spent {
+    fn default() -> Self {
+        Self {
+            limits: None,
+            store: None,
+            upstream: None,
+            judged_at: Uptime::NEVER,
+        }
+    }
 }
 
 /// From then until now.
@@ -49,6 +63,8 @@ pub(super) struct Record<'a> {
     /// Where it is counted: its route, once that is known.
     pub(super) route: &'a metrics::Route,
     pub(super) spent: Spent,
+    /// Whether nothing was waited for since the upstream answered.
+    pub(super) settled: bool,
     story: Option<Box<Story>>,
 }
 
@@ -63,7 +79,16 @@ impl<'a> Record<'a> {
             began,
             route: unrouted,
             spent: Spent::default(),
+            settled: false,
             story,
+        }
+    }
+
+    /// This moment, without a look at the clock where the request has not waited for anything since it began.
+    pub(super) fn lately(&self) -> Instant {
+        match (self.spent.limits, self.spent.store) {
+            (None, None) => self.began,
+            _ => Instant::now(),
         }
     }
 
@@ -95,7 +120,10 @@ impl<'a> Record<'a> {
     }
 
     fn end(self, status: StatusCode, refusal: &'static str) -> Ending {
-        let head = self.began.elapsed();
+        let head = match self.spent.upstream {
+            Some(lap) if self.settled => lap.ended().duration_since(self.began),
+            Some(_) | None => self.began.elapsed(),
+        };
         self.route.time.took(head);
         Ending(self.story.map(|mut story| {
             story.told = Told {

@@ -109,8 +109,11 @@ fn encode(
     encoding: Encoding,
     separator: Option<u8>,
 ) -> Result<(), HeaderError> {
-    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%' && Some(byte) != separator;
-    if text.bytes().all(plain) {
+    // No text that is plain has a NUL.
+    let separator = separator.unwrap_or(0);
+    let plain = |byte: u8| byte.is_ascii_graphic() & (byte != b'%') & (byte != separator);
+    // Without a way out in the middle it is done for many bytes at once.
+    if text.bytes().fold(true, |so_far, byte| so_far & plain(byte)) {
         out.extend_from_slice(text.as_bytes());
         return Ok(());
     }

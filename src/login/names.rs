@@ -11,15 +11,21 @@ use crate::config::LoginHeaders;
 pub(super) struct Names {
     /// Letters and digits of each.
     folded: Vec<Box<[u8]>>,
+    /// Whether a spelling may start with this byte; most headers are settled by it.
+    first: [bool; 256],
 }
 
 impl Names {
     pub(super) fn new(headers: &LoginHeaders) -> Self {
         let fold = |name: &str| letters(name).collect();
         let all = headers.all();
-        Self {
-            folded: all.iter().map(|(_, name)| fold(name.as_str())).collect(),
+        let folded: Vec<Box<[u8]>> = all.iter().map(|(_, name)| fold(name.as_str())).collect();
+        let mut first = [false; 256];
+        for (byte, may) in (0..=255_u8).zip(first.iter_mut()) {
+            let starts = folded.iter().any(|own| own.first() == Some(&byte));
+            *may = starts || !byte.is_ascii_alphanumeric();
         }
+        Self { folded, first }
     }
 
     /// Takes every spelling of every name out.
@@ -41,12 +47,11 @@ impl Names {
 
     fn covers(&self, name: &HeaderName) -> bool {
         let name = name.as_str();
-        let start = letters(name).next();
-        let mut like_it = self
-            .folded
-            .iter()
-            .filter(|own| own.first().copied() == start);
-        like_it.any(|own| own.iter().copied().eq(letters(name)))
+        // Names of headers are in lower case.
+        let start = name.as_bytes().first();
+        let may = start.and_then(|byte| self.first.get(usize::from(*byte)));
+        may.is_some_and(|may| *may)
+            && (self.folded.iter()).any(|own| own.iter().copied().eq(letters(name)))
     }
 }
 

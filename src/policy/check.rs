@@ -95,10 +95,8 @@ impl Permission {
     /// Whether a session that holds `held` has this permission. Either side may hold wildcards: `orders:*` in the
     /// session grants `orders:read`, and a rule that wants `orders:*` is met by any permission below `orders`.
     pub(super) fn meets(&self, held: &str) -> bool {
-        if !self.wild && !held.contains('*') {
-            return self.text == held;
-        }
-        permission::overlap(&self.text, held)
+        self.text == held
+            || ((self.wild || held.contains('*')) && permission::overlap(&self.text, held))
     }
 }
 

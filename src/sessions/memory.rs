@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::session::Session;
 use crate::store::StoreError;
 use crate::token::Token;
+use crate::uptime::Uptime;
 
 use super::find::{Clue, Judged, Whose};
 use super::{Sessions, Standing};
@@ -30,6 +31,18 @@ pub fn memory(config: &Config, changes: Arc<Changes>) -> Arc<Memory> {
 }
 
 impl Sessions {
+    /// Who holds this token, if that can be told at `now` without asking the store.
+    pub fn remembered(
+        self: &Arc<Self>,
+        token: &Token,
+        max_age: MaxAge,
+        now: Uptime,
+    ) -> Option<Standing> {
+        let reader = self.reader.as_ref().filter(|_| max_age != MaxAge::STRICT)?;
+        let ask = |earlier: Option<&Entry<Standing>>| self.question(token, max_age, earlier);
+        reader.remembered(&half(&token.digest()), (now, max_age), ask)
+    }
+
     /// Who holds this token, as it stood in the store no longer ago than `max_age`.
     ///
     /// # Errors
@@ -54,16 +67,24 @@ impl Sessions {
         max_age: MaxAge,
     ) -> Result<Arc<Entry<Standing>>, StoreError> {
         let reader = self.reader.as_ref().ok_or(StoreError::Unreachable)?;
-        let is_kept = max_age != MaxAge::STRICT;
-        let ask = |earlier: Option<&Entry<Standing>>| {
-            let (sessions, token) = (Arc::clone(self), token.clone());
-            let earlier = earlier.and_then(|entry| match entry.verdict() {
-                Standing::Live(session) => Some(Arc::clone(session)),
-                Standing::Unknown | Standing::Ended(_) => None,
-            });
-            async move { sessions.ask(&token, is_kept, earlier.as_deref()).await }
-        };
+        let ask = |earlier: Option<&Entry<Standing>>| self.question(token, max_age, earlier);
         reader.find(&half(&token.digest()), max_age, ask).await
+    }
+
+    /// The question to the store, for a task of its own, given what was found earlier.
+    fn question(
+        self: &Arc<Self>,
+        token: &Token,
+        max_age: MaxAge,
+        earlier: Option<&Entry<Standing>>,
+    ) -> impl Future<Output = Result<Answer<Standing>, StoreError>> + Send + use<> {
+        let is_kept = max_age != MaxAge::STRICT;
+        let (sessions, token) = (Arc::clone(self), token.clone());
+        let earlier = earlier.and_then(|entry| match entry.verdict() {
+            Standing::Live(session) => Some(Arc::clone(session)),
+            Standing::Unknown | Standing::Ended(_) => None,
+        });
+        async move { sessions.ask(&token, is_kept, earlier.as_deref()).await }
     }
 
     /// What the store says about this token, and what that rests on.

@@ -100,7 +100,8 @@ pub enum TokenError {
 #[derive(Debug, Clone, Copy)]
 pub struct TokenShape {
     max_length: usize,
-    charset: Charset,
+    /// A bit for each byte that a token may have; all are ASCII.
+    allowed: u128,
 }
 
 impl TokenShape {
@@ -108,7 +109,9 @@ impl TokenShape {
     pub fn new(config: &Tokens) -> Self {
         Self {
             max_length: config.max_length.as_usize(),
-            charset: config.charset,
+            allowed: (0..128_u8)
+                .filter(|byte| allows(config.charset, *byte))
+                .fold(0, |bits, byte| bits | 1 << byte),
         }
     }
 
@@ -120,20 +123,21 @@ impl TokenShape {
         if bytes.is_empty() || bytes.len() > self.max_length {
             return Err(TokenError::Length);
         }
-        if !bytes.iter().all(|byte| self.allows(*byte)) {
+        let fits = |byte: &u8| byte.is_ascii() && self.allowed >> byte & 1 == 1;
+        if !bytes.iter().all(fits) {
             return Err(TokenError::Charset);
         }
         std::str::from_utf8(bytes)
             .map(|text| Token(text.to_owned()))
             .map_err(|_| TokenError::Charset)
     }
+}
 
-    fn allows(self, byte: u8) -> bool {
-        match self.charset {
-            Charset::Token68 => byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte),
-            Charset::Base64url => byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
-            Charset::Hex => byte.is_ascii_hexdigit() || byte == b'-',
-        }
+fn allows(charset: Charset, byte: u8) -> bool {
+    match charset {
+        Charset::Token68 => byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte),
+        Charset::Base64url => byte.is_ascii_alphanumeric() || b"-_".contains(&byte),
+        Charset::Hex => byte.is_ascii_hexdigit() || byte == b'-',
     }
 }
 

@@ -35,6 +35,11 @@ pub struct Lap {
 }
 
 impl Lap {
+    /// When it ended.
+    pub fn ended(self) -> Instant {
+        self.began + self.took
+    }
+
     /// Both, as if they had followed one another.
     #[must_use]
     pub fn and(self, other: Self) -> Self {

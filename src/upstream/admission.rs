@@ -5,6 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::uptime::Uptime;
 
 /// From the judgement to the first byte: whoever is quicker has not waited.
@@ -18,6 +20,8 @@ pub trait Judge: Send {
 
 /// When a request was let in, and who says whether that still holds.
 pub struct Admission<'a> {
+    /// When it sets out.
+    pub began: Instant,
     /// When it was judged.
     pub since: Uptime,
     /// Who says.

@@ -87,34 +87,36 @@ impl Lost {
 ///
 /// # Errors
 /// [`Lost`]: there is no answer.
-pub(super) async fn ask(
+pub(super) fn ask<'a>(
     mut connection: Connection,
-    upload: &mut Upload,
+    upload: &'a mut Upload,
     began: Instant,
-    waits: &Waits,
-) -> Result<(Connection, Answer), Lost> {
+    waits: &'a Waits,
+) -> impl Future<Output = Result<(Connection, Answer), Lost>> + Send + use<'a> {
     let progress = upload.body().progress();
     let sent = deadline::later(began, waits.response);
     connection.wire.begin();
-    let answered = poll_fn(|cx| {
-        if let Poll::Ready(answered) = poll_exchange(cx, &mut connection, upload) {
-            return Poll::Ready(answered);
-        }
-        let due = || waits.by(response_deadline(progress.as_deref(), sent, waits.response));
-        loop {
-            let deadline = due();
-            ready!(connection.timer.poll(cx, deadline));
-            if due() <= deadline {
-                return Poll::Ready(Err(Failed::Late));
+    async move {
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(answered) = poll_exchange(cx, &mut connection, upload) {
+                return Poll::Ready(answered);
             }
+            let due = || waits.by(response_deadline(progress.as_deref(), sent, waits.response));
+            loop {
+                let deadline = due();
+                ready!(connection.timer.poll(cx, deadline));
+                if due() <= deadline {
+                    return Poll::Ready(Err(Failed::Late));
+                }
+            }
+        })
+        .await;
+        match answered {
+            Ok(answer) => Ok((connection, answer)),
+            Err(Failed::Late) => Err(Lost::for_good(waits.late(), true)),
+            Err(Failed::Body(error)) => Err(Lost::for_good(whose_fault(error), false)),
+            Err(Failed::Wire(error)) => Err(lost(&connection, upload, error)),
         }
-    })
-    .await;
-    match answered {
-        Ok(answer) => Ok((connection, answer)),
-        Err(Failed::Late) => Err(Lost::for_good(waits.late(), true)),
-        Err(Failed::Body(error)) => Err(Lost::for_good(whose_fault(error), false)),
-        Err(Failed::Wire(error)) => Err(lost(&connection, upload, error)),
     }
 }
 

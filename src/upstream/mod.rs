@@ -106,24 +106,28 @@ impl Upstream {
         })
     }
 
-    /// Sends the request and hands back the head of the answer with its body still streaming. If it had to wait before,
-    /// it is judged again.
+    /// Sends the request and hands back the head of the answer with its body still streaming, and when it came. If it had to
+    /// wait before, it is judged again.
     ///
     /// # Errors
     /// If there is no answer; see [`UpstreamError`] for whose fault it is.
-    pub async fn forward(
-        &self,
+    pub fn forward<'a>(
+        &'a self,
         outbound: Outbound,
-        admission: Admission<'_>,
-    ) -> Result<Response<Body>, UpstreamError> {
-        self.carry(outbound.into_parcel(), admission).await
+        admission: Admission<'a>,
+    ) -> impl Future<Output = Result<(Response<Body>, Instant), UpstreamError>> + Send + use<'a>
+    {
+        self.carry(outbound.into_parcel(), admission)
     }
 
-    async fn carry(
-        &self,
+    /// Not an `async fn`, as are some others on the way of every request: that would keep what it is given twice, once as it
+    /// was given and once as it is used.
+    fn carry<'a>(
+        &'a self,
         parcel: Parcel,
-        admission: Admission<'_>,
-    ) -> Result<Response<Body>, UpstreamError> {
+        admission: Admission<'a>,
+    ) -> impl Future<Output = Result<(Response<Body>, Instant), UpstreamError>> + Send + use<'a>
+    {
         let Parcel {
             head,
             body,
@@ -131,7 +135,7 @@ impl Upstream {
             timeouts,
             sender,
         } = parcel;
-        let began = Instant::now();
+        let began = admission.began;
         let mut errand = Errand {
             upload: Upload::new(head, body),
             waits: Waits::new(timeouts, began),
@@ -140,17 +144,30 @@ impl Upstream {
         };
         self.budget.earn();
         let lot = self.draw.lot(sender.as_ref().map(key));
-        let mut asked = Asked::default();
-        let number = self.pick(lot, asked, began)?;
-        let answered = match self.ask(number, &mut errand, began).await {
-            Ok(answered) => answered,
-            // Rare, and large: kept out of the future that every request carries.
-            Err(lost) => {
-                asked.add(number);
-                Box::pin(self.ask_again(lost, (lot, asked), &mut errand)).await?
-            }
-        };
-        self.hand_back(answered, errand, (upgrade, timeouts))
+        async move {
+            let mut asked = Asked::default();
+            let number = self.pick(lot, asked, began)?;
+            let answered = match self.endpoint(number) {
+                Ok(endpoint) => {
+                    self.address(endpoint, &mut errand);
+                    let answered = endpoint.ask(&mut errand, began).await;
+                    self.judge(endpoint, &answered, began);
+                    answered
+                }
+                Err(lost) => Err(lost),
+            };
+            let answered = match answered {
+                Ok(answered) => answered,
+                // Rare, and large: kept out of the future that every request carries.
+                Err(lost) => {
+                    asked.add(number);
+                    Box::pin(self.ask_again(lost, (lot, asked), &mut errand)).await?
+                }
+            };
+            let now = Instant::now();
+            let reply = self.hand_back(answered, errand, (upgrade, timeouts), now)?;
+            Ok((reply, now))
+        }
     }
 
     /// Which endpoint is next: one that is fit and not full, rather than one that would have to be waited for, rather than
@@ -172,19 +189,6 @@ impl Upstream {
             .or_else(|| self.draw.pick(lot, fit, busy))
             .or_else(|| self.draw.pick(lot, |_| true, busy));
         picked.ok_or_else(|| UpstreamError::Connect(io::ErrorKind::AddrNotAvailable.into()))
-    }
-
-    async fn ask(
-        &self,
-        number: usize,
-        errand: &mut Errand<'_>,
-        began: Instant,
-    ) -> Result<Answered, Lost> {
-        let endpoint = self.endpoint(number)?;
-        self.address(endpoint, errand);
-        let asked = endpoint.ask(errand, began).await;
-        self.judge(endpoint, &asked, began);
-        asked
     }
 
     /// Sends it again, as often as it may be.
@@ -261,6 +265,7 @@ impl Upstream {
         answered: Answered,
         errand: Errand<'_>,
         (upgrade, timeouts): (Option<ClientUpgrade>, Timeouts),
+        now: Instant,
     ) -> Result<Response<Body>, UpstreamError> {
         let (connection, answer) = match answered {
             Answered::H1(connection, answer) => (connection, answer),
@@ -280,7 +285,7 @@ impl Upstream {
             upload: (!sent).then(|| Box::new(errand.upload)),
             waits: errand.waits,
         };
-        *response.body_mut() = reply::body(source).map_err(UpstreamError::Broken)?;
+        *response.body_mut() = reply::body(source, now).map_err(UpstreamError::Broken)?;
         Ok(response)
     }
 }

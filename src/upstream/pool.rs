@@ -137,8 +137,8 @@ impl Pool {
         now.duration_since(connection.idle_since) >= self.max_age
     }
 
-    fn put(self: &Arc<Self>, mut connection: Connection) {
-        connection.idle_since = Instant::now();
+    fn put(self: &Arc<Self>, mut connection: Connection, now: Instant) {
+        connection.idle_since = now;
         connection.used = true;
         let mut idle = self.idle.lock();
         if idle.connections.len() >= self.max_idle
@@ -206,11 +206,11 @@ impl Connection {
     }
 
     /// The answer has ended: the next request may have the connection, unless something came behind the answer.
-    pub(super) fn go_home(mut self) {
+    pub(super) fn go_home(mut self, now: Instant) {
         if self.wire.is_drained() {
             self.wire.shrink();
             if let Some(stay) = self.stay.take() {
-                stay.home.put(self);
+                stay.home.put(self, now);
             }
         }
     }

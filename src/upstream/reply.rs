@@ -32,7 +32,7 @@ pub(super) struct Source {
 ///
 /// # Errors
 /// If the framing is found to be broken before the answer has been handed on.
-pub(super) fn body(mut source: Source) -> Result<Body, WireError> {
+pub(super) fn body(mut source: Source, now: Instant) -> Result<Body, WireError> {
     let first = source.connection.wire.decode(&mut source.decoder)?;
     let whole = match &first {
         Some(Decoded::End) => true,
@@ -48,7 +48,7 @@ pub(super) fn body(mut source: Source) -> Result<Body, WireError> {
             broken: None,
         }));
     }
-    source.end();
+    source.end(now);
     Ok(match first {
         Some(Decoded::Data(data)) => Body::text(data),
         Some(Decoded::Trailers(_) | Decoded::End) | None => Body::Empty,
@@ -60,9 +60,9 @@ impl Source {
         self.connection.wire.is_at_end(&mut self.decoder)
     }
 
-    fn end(self) {
+    fn end(self, now: Instant) {
         if self.keeps {
-            self.connection.go_home();
+            self.connection.go_home(now);
         }
     }
 
@@ -147,7 +147,7 @@ impl Reply {
         let source = self.source.take();
         let decoded = decoded.and_then(|decoded| ended.map(|_| decoded).map_err(BodyError::from));
         if let (Ok(_), Some(source)) = (&decoded, source) {
-            source.end();
+            source.end(Instant::now());
         }
         Poll::Ready(decoded)
     }

@@ -8,11 +8,12 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use httparse::{Header, Status};
 use memchr::memchr_iter;
 
 use crate::chunked::Chunks;
+use crate::field;
 use crate::head::{HeadError, HeadLimits};
 
 /// Header lines that are parsed without asking for memory.
@@ -97,7 +98,7 @@ pub(super) fn parse(
         if line.name.len() + line.value.len() > limits.line {
             fault = fault.or(Some(HeadError::TooLarge));
         }
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| HeadError::Line)?;
+        let name = field::name(line.name.as_bytes()).map_err(|_| HeadError::Line)?;
         let value =
             HeaderValue::from_maybe_shared(place(line.value)).map_err(|_| HeadError::Line)?;
         headers.append(name, value);

@@ -85,10 +85,10 @@ where
 {
     let mut timer = LazyTimer::default();
     let rules = asked.rules;
-    let mut waits = rules.first;
+    let (mut waits, mut since) = (rules.first, Instant::now());
     let (old, mut requests) = (rules.span.end(), 0);
     loop {
-        let mut next = NextHead::new(rules, waits);
+        let mut next = NextHead::new(rules, deadline::later(since, waits));
         let found = poll_fn(|cx| next.poll(&line, &mut timer, &mut watch, cx)).await?;
         let heading = match found {
             Found::Request(heading) => heading,
@@ -99,16 +99,14 @@ where
         let faulty = heading.fault.is_some();
         requests += 1;
         let last = rules.span.is_spent(requests);
-        // Boxed, so that an idle connection does not keep room for a request under way.
-        let exchange = Box::pin(exchange(
-            &line,
-            *heading,
-            &asked,
-            (&mut timer, &watch),
-            (last, old),
-        ));
-        match exchange.await? {
-            Next::Request => {}
+        // Boxed, so that an idle connection does not keep room for a request under way; and made where it will be: it is
+        // too large to be moved there.
+        let exchange = Box::write(
+            Box::new_uninit(),
+            exchange(&line, *heading, &asked, (&mut timer, &watch), (last, old)),
+        );
+        match Box::into_pin(exchange).await? {
+            Next::Request(answered) => since = answered,
             Next::Close => return close(&line, faulty || !line.lock().skip_body()).await,
             Next::Switch(upgrading) => {
                 if let Some(line) = Arc::into_inner(line) {
@@ -123,7 +121,8 @@ where
 
 /// What a connection does behind an answer.
 enum Next {
-    Request,
+    /// Another request; the last one was answered at this moment.
+    Request(Instant),
     Close,
     Switch(upgraded::Upgrading),
 }
@@ -136,13 +135,14 @@ pub(super) struct Asked<'a, H> {
 }
 
 /// One request and its answer.
-async fn exchange<T, H>(
+#[inline(never)]
+fn exchange<T, H>(
     line: &Arc<Mutex<Line<T>>>,
     heading: Heading,
     asked: &Asked<'_, H>,
     (timer, watch): (&mut LazyTimer, &Watch),
     (last, old): (bool, Instant),
-) -> io::Result<Next>
+) -> impl Future<Output = io::Result<Next>> + Send
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
@@ -166,43 +166,50 @@ where
     let ticket = asked.hall.rooms.begin();
     let refusal = fault.map(Refusal::from);
     let refusal = refusal.or(ticket.is_none().then_some(Refusal::Overloaded));
-    let response = {
-        let work = async {
-            match refusal {
-                None => handler.handle(request, asked.peer).await,
-                Some(refusal) => handler.refuse(request, asked.peer, refusal).await,
-            }
+    async move {
+        let response = {
+            let work = async {
+                match refusal {
+                    None => handler.handle(request, asked.peer).await,
+                    Some(refusal) => handler.refuse(request, asked.peer, refusal).await,
+                }
+            };
+            let mut work = pin!(work);
+            poll_fn(|cx| {
+                if let Poll::Ready(response) = work.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                line.lock().poll_gone(cx).map(|()| None)
+            })
+            .await
         };
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Poll::Ready(response) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(response));
-            }
-            line.lock().poll_gone(cx).map(|()| None)
-        })
-        .await
-    };
-    let mut response = response.ok_or(io::ErrorKind::ConnectionAborted)?;
-    asked.peer.promise(response.headers_mut());
-    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let held = Arc::strong_count(line) > 1;
-    let read = held || line.lock().skip_body();
-    let closing = last || watch.drain().stage() != Stage::Open || Instant::now() >= old;
-    let manner = Manner {
-        keep_alive: keep_alive && read && !closing && !says_close(&response),
-        ..manner
-    };
-    let mut reply = Reply::new(response, manner);
-    let keep_alive = manner.keep_alive && !reply.closes();
-    send(line, &mut reply, asked.rules.write, timer).await?;
-    drop(reply);
-    match upgrading.filter(|_| switches) {
-        Some(upgrading) => Ok(Next::Switch(upgrading)),
-        // A body that the upstream stopped reading leaves the stream in the middle of it.
-        None if keep_alive && Arc::strong_count(line) == 1 && line.lock().skip_body() => {
-            Ok(Next::Request)
+        let mut response = response.ok_or(io::ErrorKind::ConnectionAborted)?;
+        asked.peer.promise(response.headers_mut());
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let held = Arc::strong_count(line) > 1;
+        let read = held || line.lock().skip_body();
+        let mut now = Instant::now();
+        let closing = last || watch.drain().stage() != Stage::Open || now >= old;
+        let manner = Manner {
+            keep_alive: keep_alive && read && !closing && !says_close(&response),
+            ..manner
+        };
+        let mut reply = Reply::new(response, manner);
+        let keep_alive = manner.keep_alive && !reply.closes();
+        if send(line, &mut reply, asked.rules.write, timer).await? {
+            now = Instant::now();
         }
-        None => Ok(Next::Close),
+        drop(reply);
+        let next = match upgrading.filter(|_| switches) {
+            Some(upgrading) => Ok(Next::Switch(upgrading)),
+            // A body that the upstream stopped reading leaves the stream in the middle of it.
+            None if keep_alive && Arc::strong_count(line) == 1 && line.lock().skip_body() => {
+                Ok(Next::Request(now))
+            }
+            None => Ok(Next::Close),
+        };
+        drop(ticket);
+        next
     }
 }
 
@@ -235,19 +242,21 @@ fn says_close(response: &Response<Body>) -> bool {
     response.headers().get(CONNECTION) == Some(&HeaderValue::from_static("close"))
 }
 
-/// Writes an answer, for as long as the client takes it.
+/// Writes an answer, for as long as the client takes it. Says whether that took time.
 async fn send<T: AsyncRead + AsyncWrite + Unpin>(
     line: &Mutex<Line<T>>,
     reply: &mut Reply,
     patience: Duration,
     timer: &mut LazyTimer,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut stalled: Option<(u64, Instant)> = None;
+    let mut waited = false;
     poll_fn(|cx| {
         let mut line = line.lock();
         if let Poll::Ready(sent) = reply.poll_send(&mut line, cx) {
-            return Poll::Ready(sent);
+            return Poll::Ready(sent.map(|()| waited));
         }
+        waited = true;
         if line.unsent.is_empty() && !reply.writes() {
             // It is the upstream that is waited for, and it has a deadline of its own.
             stalled = None;

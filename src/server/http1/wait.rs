@@ -2,7 +2,6 @@
 
 use std::io;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -35,10 +34,10 @@ pub(super) struct NextHead<'a> {
 }
 
 impl<'a> NextHead<'a> {
-    pub(super) fn new(rules: &'a Rules, waits: Duration) -> Self {
+    pub(super) fn new(rules: &'a Rules, until: Instant) -> Self {
         Self {
             rules,
-            until: deadline::after(waits),
+            until,
             begun: false,
             seen: 0,
         }

@@ -17,9 +17,10 @@ impl Judge for Anybody {
 impl Upstream {
     pub(super) async fn send(&self, parcel: Parcel) -> Result<Response<Body>, UpstreamError> {
         let admission = Admission {
+            began: Instant::now(),
             since: Uptime::now(),
             judge: &mut Anybody,
         };
-        self.carry(parcel, admission).await
+        Ok(self.carry(parcel, admission).await?.0)
     }
 }

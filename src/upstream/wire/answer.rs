@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::body::Decoder;
 use super::{MAX_HEAD, WireError};
+use crate::field;
 use crate::headers;
 
 /// Most fields of a head.
@@ -135,7 +136,10 @@ impl Fields {
             self.chunked = true;
             return Ok(());
         } else if name == CONNECTION {
-            self.connection.push(value);
+            // That it stays open is what HTTP/1.1 says anyway, and most answers say again.
+            if !value.as_bytes().eq_ignore_ascii_case(b"keep-alive") {
+                self.connection.push(value);
+            }
             return Ok(());
         } else if name == UPGRADE {
             if self.upgrade.is_some() {
@@ -211,7 +215,7 @@ fn field_of(
     head: &Bytes,
     field: &httparse::Header<'_>,
 ) -> Result<(HeaderName, HeaderValue), WireError> {
-    let name = HeaderName::from_bytes(field.name.as_bytes())
+    let name = field::name(field.name.as_bytes())
         .map_err(|_| WireError::Head("a field has no valid name"))?;
     let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
         .map_err(|_| WireError::Head("a field has no valid value"))?;
