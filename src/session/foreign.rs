@@ -3,7 +3,8 @@
 use compact_str::CompactString;
 use serde_json::Value;
 
-use super::{DeviceFields, Record, RecordError, Session, json, list, text, time};
+use super::json::{json, list, text, time};
+use super::{DeviceFields, Record, RecordError, Session};
 use crate::config::{Store, value::FieldPath};
 
 /// Where a framework has the parts of a session unless `[store.fields]` says otherwise.

@@ -7,6 +7,7 @@
 mod ended;
 mod extra;
 mod foreign;
+mod json;
 mod list;
 mod own;
 
@@ -20,6 +21,7 @@ use crate::config::{self, Store, value::FieldPath};
 pub use self::ended::{Ban, EndedSession, Why};
 pub use self::extra::{Extra, Extras};
 pub use self::foreign::{Picker, Usual};
+use self::json::{json, list, put, text, time};
 pub use self::list::List;
 pub use self::own::{Act, OwnRecord, encode};
 
@@ -147,8 +149,16 @@ struct Fields {
     permissions: FieldPath,
     roles: FieldPath,
     expires_at: FieldPath,
-    issued_at: Option<FieldPath>,
+    issued_at: IssuedAt,
     device: DeviceFields,
+}
+
+/// Where it stands when a session began.
+#[derive(Debug, Clone)]
+enum IssuedAt {
+    Here(FieldPath),
+    /// Nobody has said where: what stands here is taken if it is a time, and is no reason to refuse a record if it is not.
+    Perhaps([FieldPath; 2]),
 }
 
 #[derive(Debug, Clone)]
@@ -180,9 +190,6 @@ fn or(wanted: &Option<FieldPath>, usual: &'static str) -> FieldPath {
     wanted.clone().unwrap_or_else(|| FieldPath::known(usual))
 }
 
-/// Below this a time is taken as seconds, above as milliseconds: it is the year 5138 in the one and 1973 in the other.
-const SECONDS_BELOW: u64 = 100_000_000_000;
-
 impl RecordFormat {
     /// The format that the configuration describes.
     pub fn new(config: &Store) -> Self {
@@ -192,7 +199,10 @@ impl RecordFormat {
                 permissions: or(&config.fields.permissions, "permissions"),
                 roles: or(&config.fields.roles, "roles"),
                 expires_at: or(&config.fields.expires_at, "expires_at"),
-                issued_at: config.fields.issued_at.clone(),
+                issued_at: match &config.fields.issued_at {
+                    Some(path) => IssuedAt::Here(path.clone()),
+                    None => IssuedAt::Perhaps(["iat", "issued_at"].map(FieldPath::known)),
+                },
                 device: DeviceFields::new(&config.fields),
             },
             max_bytes: config.max_record.as_usize(),
@@ -233,15 +243,14 @@ impl RecordFormat {
         })
     }
 
-    /// Where nobody has said where it stands, what stands under the usual names is taken if it is a time, and is no
-    /// reason to refuse a record if it is not.
     fn issued_at(&self, record: &Value) -> Result<Option<u64>, RecordError> {
-        if let Some(path) = &self.fields.issued_at {
-            return time(record, path, "issued_at");
+        match &self.fields.issued_at {
+            IssuedAt::Here(path) => time(record, path, "issued_at"),
+            IssuedAt::Perhaps(paths) => {
+                let mut found = paths.iter().map(|path| time(record, path, "issued_at"));
+                Ok(found.find_map(|time| time.ok().flatten()))
+            }
         }
-        let usual = ["iat", "issued_at"].into_iter().map(FieldPath::known);
-        let found = |path: FieldPath| time(record, &path, "issued_at").ok().flatten();
-        Ok(usual.map(found).find(Option::is_some).flatten())
     }
 
     /// The record of a session that we mint ourselves, for the token with this SHA-256.
@@ -290,101 +299,6 @@ impl RecordFormat {
         }
         Ok(bytes)
     }
-}
-
-/// The JSON in these bytes, within bounds.
-fn json(bytes: &[u8], max_bytes: usize, max_depth: u8) -> Result<Value, RecordError> {
-    if bytes.len() > max_bytes {
-        return Err(RecordError::TooLarge);
-    }
-    if nesting(bytes) > usize::from(max_depth) {
-        return Err(RecordError::TooDeep);
-    }
-    serde_json::from_slice(bytes).map_err(|_| RecordError::NotJson)
-}
-
-/// The deepest nesting of brackets outside strings. Counted before parsing, because the parser recurses.
-fn nesting(bytes: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in bytes {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-fn at<'a>(record: &'a Value, path: &FieldPath) -> Option<&'a Value> {
-    path.parts()
-        .iter()
-        .try_fold(record, |value, name| value.get(name))
-        .filter(|value| !value.is_null())
-}
-
-fn text(
-    record: &Value,
-    path: &FieldPath,
-    part: &'static str,
-) -> Result<CompactString, RecordError> {
-    match at(record, path) {
-        None => Ok(CompactString::default()),
-        Some(Value::String(text)) => Ok(text.into()),
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => {
-            Ok(number.to_string().into())
-        }
-        Some(_) => Err(RecordError::Field(part)),
-    }
-}
-
-fn list(record: &Value, path: &FieldPath, part: &'static str) -> Result<List, RecordError> {
-    match at(record, path) {
-        None => Ok(List::default()),
-        Some(Value::Array(items)) => items
-            .iter()
-            .map(|item| {
-                item.as_str()
-                    .map(str::to_owned)
-                    .ok_or(RecordError::Field(part))
-            })
-            .collect(),
-        Some(Value::String(text)) => Ok(text
-            .split([' ', ','])
-            .filter(|item| !item.is_empty())
-            .map(str::to_owned)
-            .collect()),
-        Some(_) => Err(RecordError::Field(part)),
-    }
-}
-
-fn time(record: &Value, path: &FieldPath, part: &'static str) -> Result<Option<u64>, RecordError> {
-    let Some(value) = at(record, path) else {
-        return Ok(None);
-    };
-    let number = value.as_u64().ok_or(RecordError::Field(part))?;
-    Ok(Some(if number < SECONDS_BELOW {
-        number * 1000
-    } else {
-        number
-    }))
-}
-
-fn put(record: &mut Value, path: &FieldPath, value: Value) {
-    let mut place = record;
-    for name in path.parts() {
-        if !place.is_object() {
-            *place = Value::Object(serde_json::Map::new());
-        }
-        place = &mut place[name.as_str()];
-    }
-    *place = value;
 }
 
 #[cfg(test)]
