@@ -6,6 +6,8 @@ mod support;
 
 #[path = "layouts/application.rs"]
 mod application;
+#[path = "layouts/kicked.rs"]
+mod kicked;
 #[path = "layouts/real.rs"]
 mod real;
 #[path = "layouts/table.rs"]

@@ -31,8 +31,8 @@ use crate::uptime::Uptime;
 /// again for nothing every 22 seconds; it is read again every few seconds anyway.
 const COUNTERS: usize = 1 << 16;
 
-/// As many records may be behind one verdict.
-pub const MOST_KEYS: usize = 4;
+/// As many records may be behind one verdict: four that Sa-Token writes, the user's, and the realm's.
+pub const MOST_KEYS: usize = 6;
 
 /// What is known of the store's changes; one for all workers.
 #[derive(Debug)]
@@ -72,9 +72,9 @@ pub struct Tally {
 /// What a key's counter and part said at some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mark {
-    counter: u32,
+    counter: u16,
+    part: u16,
     count: u32,
-    part: u32,
     epoch: u32,
 }
 
@@ -151,7 +151,7 @@ impl Changes {
         Mark {
             counter,
             count: self.count(counter),
-            part: u32::try_from(part).unwrap_or(u32::MAX),
+            part: u16::try_from(part).unwrap_or(u16::MAX),
             epoch: self
                 .parts
                 .get(part)
@@ -181,7 +181,7 @@ impl Changes {
         if self.count(mark.counter) != mark.count {
             return Worth::Void;
         }
-        let Some(part) = self.parts.get(index(mark.part)) else {
+        let Some(part) = self.parts.get(usize::from(mark.part)) else {
             return Worth::Void;
         };
         let epoch = part.epoch.load(Ordering::Acquire);
@@ -206,7 +206,7 @@ impl Changes {
     /// This key has changed.
     pub fn change(&self, key: &[u8]) {
         let counter = self.counter_of(key);
-        if let Some(count) = self.counters.get(index(counter)) {
+        if let Some(count) = self.counters.get(usize::from(counter)) {
             count.fetch_add(1, Ordering::AcqRel);
         }
         self.tally.changes.fetch_add(1, Ordering::Relaxed);
@@ -301,24 +301,20 @@ impl Changes {
         self.watches.add(counters.map(|mark| mark.counter))
     }
 
-    fn counter_of(&self, key: &[u8]) -> u32 {
+    fn counter_of(&self, key: &[u8]) -> u16 {
         let hash = self.hash.hash_one(key) % COUNTERS as u64;
-        u32::try_from(hash).expect("there are fewer counters")
+        u16::try_from(hash).expect("there are fewer counters")
     }
 
-    fn count(&self, counter: u32) -> u32 {
+    fn count(&self, counter: u16) -> u32 {
         self.counters
-            .get(index(counter))
+            .get(usize::from(counter))
             .map_or(0, |count| count.load(Ordering::Acquire))
     }
 
     fn these(&self, parts: impl IntoIterator<Item = usize>) -> impl Iterator<Item = &Part> {
         parts.into_iter().filter_map(|part| self.parts.get(part))
     }
-}
-
-fn index(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl Mark {

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// Everybody who waits, by the counters they wait for.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    by_counter: Mutex<HashMap<u32, Vec<Arc<Notify>>>>,
+    by_counter: Mutex<HashMap<u16, Vec<Arc<Notify>>>>,
     /// How many there are, so that a change costs nothing where nobody waits.
     waiting: AtomicUsize,
 }
@@ -19,12 +19,12 @@ pub(super) struct Watches {
 #[derive(Debug)]
 pub struct Watch {
     watches: Arc<Watches>,
-    counters: Vec<u32>,
+    counters: Vec<u16>,
     bell: Arc<Notify>,
 }
 
 impl Watches {
-    pub(super) fn add(self: &Arc<Self>, counters: impl Iterator<Item = u32>) -> Watch {
+    pub(super) fn add(self: &Arc<Self>, counters: impl Iterator<Item = u16>) -> Watch {
         let watch = Watch {
             watches: Arc::clone(self),
             counters: counters.collect(),
@@ -42,7 +42,7 @@ impl Watches {
         watch
     }
 
-    pub(super) fn wake(&self, counter: u32) {
+    pub(super) fn wake(&self, counter: u16) {
         if self.waiting.load(Ordering::SeqCst) == 0 {
             return;
         }
