@@ -1,5 +1,6 @@
 //! Rights, bans, step-up, act-as, one-time tokens; and sessions that somebody else wrote.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use drawbridge::clock;
@@ -7,6 +8,7 @@ use drawbridge::session::{Session, Why};
 use drawbridge::sessions::{Grant, LoginError, NewBan, Once, RightsEdit, Sessions, Standing, Whom};
 use drawbridge::store::{Ends, StoreError};
 use drawbridge::token::Token;
+use tokio::task::JoinSet;
 
 use crate::bench::{
     Bench, Place, config, enter, everywhere, is_live, live, login, refreshable, standing, why,
@@ -20,11 +22,38 @@ everywhere!(foreign_sessions_are_checked_against_their_users, "");
 everywhere!(what_cannot_be_read_is_an_error_and_not_an_end, "");
 
 async fn role_edit_is_one_write_and_the_next_request_sees_it(bench: Bench) {
-    let (one, two) = (bench.gateway().await, bench.gateway().await);
-    let mut grants = Vec::new();
-    for n in 0..40 {
-        grants.push(enter(&one, login(&format!("user-{n}"), "d", "phone")).await);
+    edit_role_of(bench, 40).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes; tests/run.sh --long runs it"]
+async fn role_edit_with_a_hundred_thousand_members_is_one_write() {
+    edit_role_of(Bench::redis("").await, 100_000).await;
+}
+
+/// Some of the work at a time.
+async fn in_turn<W>(work: impl Iterator<Item = W>) -> Vec<W::Output>
+where
+    W: Future<Output: Send> + Send + 'static,
+{
+    let (mut tasks, mut done) = (JoinSet::new(), Vec::new());
+    for one in work {
+        if tasks.len() >= 100 {
+            done.extend(tasks.join_next().await.map(Result::unwrap));
+        }
+        tasks.spawn(one);
     }
+    done.extend(tasks.join_all().await);
+    done
+}
+
+async fn edit_role_of(bench: Bench, members: usize) {
+    let (one, two) = (bench.gateway().await, bench.gateway().await);
+    let grants = in_turn((0..members).map(|n| {
+        let one = Arc::clone(&one);
+        async move { enter(&one, login(&format!("user-{n}"), "d", "phone")).await }
+    }))
+    .await;
     assert!(is_live(&two, &grants[0]).await);
     let before: u64 = bench.servers().iter().map(|server| written(server)).sum();
 
@@ -35,13 +64,19 @@ async fn role_edit_is_one_write_and_the_next_request_sees_it(bench: Bench) {
         let after: u64 = bench.servers().iter().map(|server| written(server)).sum();
         assert_eq!(after - before, 1, "one key was written");
     }
-    for grant in &grants {
-        let session = live(&two, grant).await;
-        assert_eq!(session.permissions, ["orders:read", "reports:read"]);
+    let first = grants[0].clone();
+    let rights = in_turn(grants.into_iter().map(|grant| {
+        let two = Arc::clone(&two);
+        async move { live(&two, &grant).await.permissions.clone() }
+    }))
+    .await;
+    assert_eq!(rights.len(), members);
+    for permissions in rights {
+        assert_eq!(permissions, ["orders:read", "reports:read"]);
     }
     assert_eq!(two.roles().await.unwrap()["clerk"], ["reports:read"]);
     one.set_role("clerk", None).await.unwrap();
-    assert_eq!(live(&two, &grants[0]).await.permissions, ["orders:read"]);
+    assert_eq!(live(&two, &first).await.permissions, ["orders:read"]);
     assert!(two.roles().await.unwrap().is_empty());
 }
 
@@ -336,11 +371,7 @@ async fn without_the_table_tokens_are_looked_up_and_nothing_else() {
     let text = format!("embedded = \"{}\"", dir.path().join("s").display());
     let mut plain = config(&text, "");
     plain.sessions = None;
-    let plain = Sessions::new(
-        std::sync::Arc::clone(sessions.store()),
-        &plain,
-        std::sync::Arc::default(),
-    );
+    let plain = Sessions::new(Arc::clone(sessions.store()), &plain, Arc::default());
     let session = Session {
         user_id: "alice".into(),
         ..Session::default()
