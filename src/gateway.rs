@@ -33,6 +33,7 @@ use self::record::{Record, Story};
 use self::signin::Signin;
 use self::surface::Surface;
 use crate::access::AccessLog;
+use crate::assertion::{Assertions, KeyRing};
 use crate::body::{Body, Bounds, Incoming};
 use crate::config::Config;
 use crate::config::fault::Fault;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub queues: Arc<Queues>,
     /// Sessions that have been read; `None` if the store is asked each time.
     pub memory: Option<Arc<Memory>>,
+    /// What assertions are signed with.
+    pub keys: Arc<KeyRing>,
     /// Where upstreams are, and how their endpoints stand.
     pub services: Arc<Services>,
 }
@@ -131,7 +134,8 @@ impl Gateway {
         shared: Shared,
         cells: Arc<metrics::Worker>,
     ) -> Result<Self, Vec<Fault>> {
-        let routes = Routes::build(config, &upstreams);
+        let assertions = Assertions::build(config, &shared.keys)?.map(Arc::new);
+        let routes = Routes::build(config, &upstreams, assertions.as_ref());
         shared.limits.learn(config);
         let sessions = Sessions::new(Arc::clone(&store), config, Arc::clone(&shared.queues))
             .remembering(shared.memory.clone());
@@ -148,7 +152,7 @@ impl Gateway {
                 .map(|rate| Meter::new(rate, rate.count.get())),
             upstreams,
             forwarded: ForwardedPlan::new(&config.forwarded),
-            surface: Surface::build(config)?,
+            surface: Surface::build(config, assertions)?,
             signin: Signin::new(&config.login),
             strangers: Strangers::default(),
             shared,
@@ -229,6 +233,9 @@ impl Gateway {
         let head = Head::check(&parts, &self.head)?;
         record.note(|story| story.head(&head, &parts));
         enter(&head, caller.peer)?;
+        if let Some(keys) = self.surface.keys(head.path(&parts)) {
+            return Ok(surface::tell_keys(&keys, &parts.method)?);
+        }
         if let Some(own) = self.own(&head, &parts) {
             return Box::pin(self.serve(own, (&head, parts, body), caller, record)).await;
         }
@@ -253,6 +260,7 @@ impl Gateway {
             peer: caller.peer,
             origin: caller.origin,
             request_id: caller.id,
+            token: token.token(),
         };
         let outbound =
             route

@@ -29,6 +29,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod assertion;
 pub mod audit;
 pub mod body;
 pub mod cache;

@@ -48,9 +48,12 @@ impl Peer {
         self
     }
 
-    /// The certificate that it has shown; `None` if it has shown none.
+    /// The certificate that the client has shown; `None` if it has shown none. That of a proxy that asks is not its client's.
     pub fn certificate(&self) -> Option<&ClientCertificate> {
-        self.tls.as_ref()?.client.as_deref()
+        match self.asks {
+            None => self.tls.as_ref()?.client.as_deref(),
+            Some(_) => None,
+        }
     }
 
     /// Adds to the head of an answer what its listener says of TLS to come, unless that says something itself.

@@ -17,6 +17,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use crate::assertion::AssertionError;
 use crate::body::Body;
 use crate::csrf::Forged;
 use crate::head::HeadError;
@@ -185,7 +186,11 @@ impl Refusal {
             Self::Token(TokenError::NoRandomness) => store_unavailable(),
             Self::Store(error) => store(error),
             Self::Denied(reason) => denied::answer_to(reason),
-            Self::Header(HeaderError::Unencodable | HeaderError::TooLong) => answer(
+            Self::Header(
+                HeaderError::Unencodable
+                | HeaderError::TooLong
+                | HeaderError::Assertion(AssertionError::TooLong | AssertionError::Unsigned),
+            ) => answer(
                 S::INTERNAL_SERVER_ERROR,
                 "identity_unusable",
                 "The session has a value that cannot be passed on.",

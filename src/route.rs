@@ -4,18 +4,21 @@
 //! then the method. A path whose rules do not know the method is refused with 405: falling through to a less specific
 //! path would let a method nobody thought of pass under a rule nobody meant.
 
+mod plan;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, Method};
 use toml::Spanned;
 
+use crate::assertion::Assertions;
 use crate::cache::MaxAge;
 use crate::config::value::{HostPattern, TokenSource};
 use crate::config::{self, Balance, Config, IdentityField, LoginAnswer, Protocol};
 use crate::cookie::Cookies;
-use crate::headers::{ForwardedPlan, HeaderPlan, Managed, Rewrite, percent_encoded};
+use crate::headers::{ForwardedPlan, HeaderPlan, Managed};
 use crate::layout;
 use crate::limit::RouteLimits;
 use crate::policy::{Guard, Policy};
@@ -123,7 +126,11 @@ struct Paths {
 
 impl Routes {
     /// Compiles the rules of a configuration that has passed `config::check`.
-    pub fn build(config: &Config, upstreams: &Upstreams) -> Self {
+    pub fn build(
+        config: &Config,
+        upstreams: &Upstreams,
+        assertions: Option<&Arc<Assertions>>,
+    ) -> Self {
         let login = config.login.headers.all();
         let identity = config.identity.plan();
         let own = config.routes.iter();
@@ -131,6 +138,7 @@ impl Routes {
         let names: BTreeSet<_> = own.chain([&identity]).flat_map(BTreeMap::keys).collect();
         let texts = names.iter().map(|name| name.as_str());
         let texts = texts.chain(login.iter().map(|(_, name)| name.as_str()));
+        let texts = texts.chain(assertions.map(|assertions| assertions.header.as_str()));
         let shared = Shared {
             managed: Arc::new(Managed::new(texts)),
             names: names.iter().map(|name| header(name)).collect(),
@@ -138,6 +146,7 @@ impl Routes {
             forwarded: ForwardedPlan::new(&config.forwarded),
             limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
             sets_cookies: sets_cookies(config),
+            assertions,
             config,
         };
         let mut routes = Self::default();
@@ -247,6 +256,7 @@ struct Shared<'a> {
     limits: Arc<RouteLimits>,
     /// Whether there are cookies of ours.
     sets_cookies: bool,
+    assertions: Option<&'a Arc<Assertions>>,
     config: &'a Config,
 }
 
@@ -334,33 +344,6 @@ impl Shared<'_> {
         let upstream = named.and_then(|name| self.config.upstreams.get(name));
         upstream.map(Spanned::get_ref)
     }
-
-    fn header_plan(&self, route: &config::Route, name: &str) -> HeaderPlan {
-        let own = route.headers.as_ref();
-        let mut fields: Vec<_> = own.unwrap_or(self.identity).iter().collect();
-        fields.sort_by_key(|(name, _)| name.as_str());
-        let fields: Vec<_> = fields
-            .into_iter()
-            .map(|(name, field)| (header(name), *field))
-            .collect();
-        let managed = Arc::clone(&self.managed);
-        let names = self.names.iter();
-        let foreign = names.filter(|name| !fields.iter().any(|(ours, _)| ours == *name));
-        HeaderPlan {
-            foreign: foreign.cloned().collect(),
-            forwarded: self.forwarded.without(fields.iter().map(|(name, _)| name)),
-            fields,
-            managed: Arc::clone(&self.managed),
-            hidden: self.hidden(route),
-            rewrite: rewrite(route),
-            encoding: self.config.identity.encoding,
-            max_value: self.config.identity.max_value.as_usize(),
-            timeouts: route.timeouts,
-            names_sender: self.upstream(route).is_some_and(names_sender),
-            route: percent_encoded(name),
-            trailers: Arc::new(move |trailers| managed.strip_trailers(trailers)),
-        }
-    }
 }
 
 fn names_sender(upstream: &config::Upstream) -> bool {
@@ -382,18 +365,6 @@ fn policy(route: &config::Route) -> Policy {
 fn header(name: &config::value::HeaderName) -> HeaderName {
     HeaderName::from_bytes(name.as_str().as_bytes())
         .expect("checked when the configuration was read")
-}
-
-fn rewrite(route: &config::Route) -> Option<Rewrite> {
-    let from = trimmed(route.prefix.as_ref()?.get_ref().as_str()).to_owned();
-    let to = match &route.replace_prefix {
-        Some(to) => trimmed(to.get_ref().as_str()).to_owned(),
-        None if route.strip_prefix => String::new(),
-        None => return None,
-    };
-    let shown = if from.is_empty() { "/" } else { from.as_str() };
-    let prefix = HeaderValue::from_str(shown).expect("paths in the configuration are plain ASCII");
-    Some(Rewrite { from, to, prefix })
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 #[path = "config/admin.rs"]
 mod admin;
+#[path = "config/assertion.rs"]
+mod assertion;
 #[path = "config/cache.rs"]
 mod cache;
 #[path = "config/check.rs"]

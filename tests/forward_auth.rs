@@ -4,6 +4,8 @@
 mod callers;
 #[path = "forward_auth/doors.rs"]
 mod doors;
+#[path = "forward_auth/letters.rs"]
+mod letters;
 #[path = "forward_auth/message.rs"]
 mod message;
 #[path = "forward_auth/same.rs"]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 /// Floor of each room. A file imports from lower floors and from its own room only.
 const FLOORS: &[(&str, u8)] = &[
     ("access", 1),
+    ("assertion", 3),
     ("audit", 5),
     ("body", 1),
     ("chunked", 0),

@@ -8,9 +8,9 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
 usage: bash tests/run.sh [--quick | --long]
 
 Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, grpcio, express-session,
-Flask-Session, Chromium, Schemathesis, iptables), then checks format, lints and dependencies, runs every test, those in
-a browser too, and lets Schemathesis loose on the admin API for a minute. Takes about 10 minutes the first time on two
-cores, most of it compiling.
+Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables), then checks format, lints and dependencies,
+runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes about 10 minutes
+the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
             way, and three minutes of faults for a single Redis, one with Sentinel and a cluster each. CHECKER_SECONDS
@@ -105,6 +105,39 @@ install_frameworks() {
     "$target/layouts-python/bin/pip" install --quiet --disable-pip-version-check -r tests/layouts/requirements.txt
 }
 
+# What tests/assertion.rs verifies with; pinned there, too.
+pyjwt=2.15.1
+jose=6.2.18
+
+install_verifiers() {
+    local target="${CARGO_TARGET_DIR:-target}"
+    local venv="$target/pyjwt-$pyjwt" modules="$target/jose-$jose"
+    if ! "$venv/bin/python" -c 'import jwt, cryptography' 2>/dev/null; then
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "PyJWT[crypto]==$pyjwt"
+    fi
+    [ -d "$modules/node_modules/jose" ] \
+        || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$modules" "jose@$jose"
+}
+
+# What tests/kubernetes.rs renders and checks manifests with: kustomize as a library, which there is for Linux on x86-64 only
+# (its Python wants 3.14, and is not used), and the schemas of Kubernetes and of others' resources.
+install_kubernetes() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || return 0
+    local target="${CARGO_TARGET_DIR:-target}"
+    local venv="$target/kubernetes-1.37.0" models="$target/kubernetes-models"
+    if ! "$venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null \
+        || ! compgen -G "$venv/lib/python3*/site-packages/pykustomize" >/dev/null; then
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
+        "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --ignore-requires-python pykustomize==0.1.4
+    fi
+    [ -d "$models/node_modules/@kubernetes-models/traefik" ] \
+        || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$models" \
+            @kubernetes-models/gateway-api@2.0.0 @kubernetes-models/envoy-gateway@2.0.0 \
+            @kubernetes-models/traefik@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
+}
+
 install_nextest() {
     cargo nextest --version >/dev/null 2>&1 && return
     echo "cargo-nextest is missing; building it takes a few minutes"
@@ -179,6 +212,15 @@ if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/layouts-pytho
 else
     install_frameworks
     cargo nextest run --locked --test layouts --run-ignored only
+fi
+
+section "Verifiers of assertions, and manifests for Kubernetes"
+if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/jose-$jose" ]; then
+    echo "what they need is not installed; bash tests/run.sh does that"
+else
+    install_verifiers
+    install_kubernetes
+    cargo nextest run --locked --test assertion --test kubernetes --run-ignored only
 fi
 
 section "Tests in a browser"

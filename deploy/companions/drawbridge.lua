@@ -7,7 +7,8 @@ local ASK = "http://127.0.0.1:9194/"
 local PATIENCE = 2000
 -- What drawbridge says of the user.
 local IDENTITY = {
-    "x-user-id", "x-user-permissions", "x-user-roles", "x-device-id", "x-device-type", "x-actor-id", "x-request-id",
+    "x-user-id", "x-user-permissions", "x-user-roles", "x-device-id", "x-device-type", "x-actor-id",
+    "x-drawbridge-assertion", "x-request-id",
 }
 -- What of a refusal goes to the client.
 local TOLD = {

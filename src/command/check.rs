@@ -2,9 +2,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
 
+use crate::assertion::{Assertions, KeyRing};
 use crate::config::Config;
 use crate::config::fault::Fault;
 use crate::config::load::{self, Loaded, Unreadable};
@@ -117,6 +119,8 @@ fn read(path: &Path) -> Result<Loaded, Unreadable> {
         .unwrap_or_default(),
     );
     faults.extend(SelfService::build(&config).err().unwrap_or_default());
+    let signing = Assertions::build(&config, &Arc::new(KeyRing::default()));
+    faults.extend(signing.err().unwrap_or_default());
     if let Err(error) = EnvFilter::try_new(&config.log.filter) {
         let span = config.places.value("log.filter");
         faults.push(Fault::error(

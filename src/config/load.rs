@@ -327,9 +327,14 @@ impl Config {
             let UpstreamTls { ca, cert, key, .. } = &mut upstream.get_mut().tls;
             [ca, cert, key].into_iter().for_each(&mut absolute);
         }
+        let signing = self.assertion.iter_mut().flat_map(|one| &mut one.keys);
+        let mut pairs = Vec::new();
+        for key in signing {
+            settle(key);
+            pairs.push(key.get_ref().clone());
+        }
         let of_listeners = self.listeners.iter_mut().map(|one| &mut one.get_mut().tls);
         let of_admin = self.admin.iter_mut().map(|admin| &mut admin.tls);
-        let mut pairs = Vec::new();
         for tls in of_listeners.chain(of_admin).flatten() {
             absolute(&mut tls.client_ca);
             for certificate in &mut tls.certificates {

@@ -5,6 +5,7 @@
 //! about, so it remembers where in the file it stands.
 
 mod admin;
+mod assertion;
 mod bounds;
 mod cache;
 pub mod check;
@@ -39,6 +40,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
+pub use self::assertion::Assertion;
 pub use self::bounds::Limits;
 pub use self::cache::Cache;
 pub use self::expand::Surroundings;
@@ -89,6 +91,8 @@ pub struct Config {
     /// Which headers tell the upstream who the user is.
     #[serde(default)]
     pub identity: Identity,
+    /// Identity that upstreams can verify; absent: there is none.
+    pub assertion: Option<Assertion>,
     /// What happens when an upstream says that a user has logged in.
     #[serde(default)]
     pub login: Login,

@@ -60,6 +60,10 @@ pub struct Route {
     pub replace_prefix: Option<Spanned<PathPattern>>,
     /// Identity headers of this route, in place of `[identity] headers`.
     pub headers: Option<BTreeMap<HeaderName, IdentityField>>,
+    /// Whom the assertions of this route are for (`aud`, see `[assertion]`). Default: the name of the upstream, or of the
+    /// route if it has none.
+    #[schemars(with = "Option<String>")]
+    pub audience: Option<Spanned<String>>,
     /// How long to wait for the upstream.
     #[serde(default)]
     pub timeouts: Timeouts,

@@ -42,6 +42,14 @@ pub(super) enum Bearer {
 }
 
 impl Carried {
+    /// The token.
+    pub(super) fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Token(token, _) => Some(token),
+            Self::Nothing | Self::Malformed => None,
+        }
+    }
+
     /// The token, and whose it is by this permit.
     pub(super) fn held_by<'a>(&'a self, permit: &'a Permit) -> Option<(&'a Token, &'a Session)> {
         match self {

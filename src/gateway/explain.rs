@@ -8,11 +8,12 @@ use http::request::Parts;
 use super::Gateway;
 use super::door::{Bearer, Carried, enter};
 use super::record::Spent;
+use super::surface;
 use crate::body::Body;
 use crate::cache::MaxAge;
 use crate::csrf::Csrf;
 use crate::head::Head;
-use crate::headers::{Facts, Origin};
+use crate::headers::{Facts, Origin, Outbound};
 use crate::limit::{RouteLimits, Scope, Who};
 use crate::peer::Peer;
 use crate::policy::{Holder, Permit};
@@ -81,6 +82,11 @@ impl Gateway {
             format_args!("{} {}{}", parts.method, head.host(), head.path(&parts)),
         );
         enter(&head, peer)?;
+        if let Some(keys) = self.surface.keys(head.path(&parts)) {
+            surface::tell_keys(&keys, &parts.method)?;
+            told.line("endpoint", "the keys that assertions are verified with");
+            return Ok("answered by the gateway itself");
+        }
         if let Some(own) = self.own(&head, &parts) {
             self.tell_own(own, (&head, parts, token), peer, told)
                 .await?;
@@ -107,13 +113,14 @@ impl Gateway {
             told.line("token", "none that can be used");
         }
         let origin = self.forwarded.origin(peer, &parts.headers);
-        let permit = self.weigh(route, &head, (&parts, &origin), told).await?;
+        let (permit, carried) = self.weigh(route, &head, (&parts, &origin), told).await?;
         let id = self.ids.of(&parts.headers, origin.trusted);
         let facts = Facts {
             head: &head,
             peer,
             origin: &origin,
             request_id: &id,
+            token: carried.token(),
         };
         let outbound = route.headers.dress(
             Request::from_parts(parts, Body::Empty),
@@ -121,6 +128,12 @@ impl Gateway {
             &permit,
             None,
         )?;
+        self.tell_sent(route, &outbound, told);
+        Ok("forwarded")
+    }
+
+    /// What the upstream would get, line by line.
+    fn tell_sent(&self, route: &Route, outbound: &Outbound, told: &mut Explanation) {
         let sent = outbound.head().text();
         let mut lines = sent.lines();
         let target = lines.next().and_then(|line| line.split(' ').nth(1));
@@ -138,7 +151,6 @@ impl Gateway {
         for line in lines.take_while(|line| !line.is_empty()) {
             told.more(line);
         }
-        Ok("forwarded")
     }
 
     /// One of our own endpoints: which, and who asks. Nothing is carried out.
@@ -204,7 +216,7 @@ impl Gateway {
         head: &Head,
         (parts, origin): (&Parts, &Origin),
         told: &mut Explanation,
-    ) -> Result<Permit, Refusal> {
+    ) -> Result<(Permit, Carried), Refusal> {
         let client = origin.client;
         let carried = self.token(route, &parts.headers, client)?;
         if self.is_at_risk(route, &carried, parts) {
@@ -237,7 +249,7 @@ impl Gateway {
             Holder::Unknown => told.line("session", "none: the token has no live session"),
             Holder::Ended(ended) => tell_ended(ended, told),
         }
-        Ok(route.policy.judge(holder)?)
+        Ok((route.policy.judge(holder)?, carried))
     }
 }
 

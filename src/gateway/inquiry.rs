@@ -151,7 +151,8 @@ impl Gateway {
         let head = Head::check(parts, &self.head)?;
         record.note(|story| story.head(&head, parts));
         // Our own endpoints answer for themselves; a proxy that asks about them has nobody to forward them to.
-        if self.own(&head, parts).is_some() {
+        let keys = self.surface.keys(head.path(parts));
+        if keys.is_some() || self.own(&head, parts).is_some() {
             return Err(RouteError::NotFound.into());
         }
         let judged = self.judge(&head, parts, caller, record).await?;
@@ -160,6 +161,7 @@ impl Gateway {
             peer: caller.peer,
             origin: caller.origin,
             request_id: caller.id,
+            token: judged.token.token(),
         };
         let plan = &judged.route.headers;
         Ok(Passed {

@@ -1,13 +1,16 @@
 //! Where the gateway answers for itself: its own endpoints, and logins that upstreams announce.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 
 use super::door::{Bearer, Carried, wanted_upgrade};
 use super::record::Record;
 use super::{Caller, Gateway};
+use crate::assertion::{Assertions, KeySet};
 use crate::body::{Body, Incoming};
 use crate::cache::MaxAge;
 use crate::config::Config;
@@ -18,7 +21,7 @@ use crate::limit::{Told, Who};
 use crate::login::{Logins, Visitor};
 use crate::policy::Holder;
 use crate::refusal::Refusal;
-use crate::route::{Announces, Route};
+use crate::route::{Announces, Route, RouteError};
 use crate::selfservice::{SelfService, Visit};
 use crate::token::Token;
 
@@ -28,18 +31,45 @@ pub(super) struct Surface {
     pub(super) csrf: Csrf,
     logins: Logins,
     own: Option<SelfService>,
+    assertions: Option<Arc<Assertions>>,
 }
 
 impl Surface {
     /// # Errors
     /// Faults that only show when files are read.
-    pub(super) fn build(config: &Config) -> Result<Self, Vec<Fault>> {
+    pub(super) fn build(
+        config: &Config,
+        assertions: Option<Arc<Assertions>>,
+    ) -> Result<Self, Vec<Fault>> {
         Ok(Self {
             csrf: Csrf::new(&config.csrf),
             logins: Logins::new(config),
             own: SelfService::build(config)?,
+            assertions,
         })
     }
+
+    /// The keys that assertions are verified with, if they are at this path.
+    pub(super) fn keys(&self, path: &str) -> Option<KeySet> {
+        self.assertions.as_ref()?.at(path)
+    }
+}
+
+/// Hands the keys to whoever asks: they are public.
+pub(super) fn tell_keys(keys: &KeySet, method: &Method) -> Result<Response<Body>, RouteError> {
+    if *method != Method::GET && *method != Method::HEAD {
+        return Err(RouteError::Method {
+            allow: vec![Method::GET],
+        });
+    }
+    let mut reply = Response::new(Body::text(keys.document.clone()));
+    let kept = HeaderValue::try_from(format!("public, max-age={}", keys.max_age));
+    let headers = reply.headers_mut();
+    headers.extend(kept.ok().map(|kept| (CACHE_CONTROL, kept)));
+    // RFC 7517 section 8.5.1.
+    let json = HeaderValue::from_static("application/jwk-set+json");
+    headers.insert(CONTENT_TYPE, json);
+    Ok(reply)
 }
 
 impl Gateway {

@@ -37,6 +37,8 @@ impl HeaderPlan {
             let value = HeaderValue::try_from(value).map_err(|_| HeaderError::Unencodable)?;
             identity.push((name.clone(), value));
         }
+        let assertion = self.assert(facts, permit.session())?;
+        identity.extend(assertion.map(|(name, text)| (name.clone(), text)));
         let empty = HeaderValue::from_static("");
         identity.extend(
             self.foreign

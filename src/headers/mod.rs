@@ -26,6 +26,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Request, Version};
 
+use crate::assertion::{AssertionError, Assertions};
 use crate::body::{Body, TrailerFilter};
 use crate::config::{IdentityField, Timeouts};
 use crate::head::Head;
@@ -33,7 +34,7 @@ use crate::peer::Peer;
 use crate::policy::Permit;
 use crate::session::Session;
 use crate::slot::Slot;
-use crate::token::TokenSources;
+use crate::token::{Token, TokenSources};
 use crate::until::Until;
 use crate::upgraded::OnUpgrade;
 
@@ -99,6 +100,9 @@ pub enum HeaderError {
     /// A value is longer than `identity.max_value`.
     #[error("a part of the session is longer than identity.max_value")]
     TooLong,
+    /// There is no assertion of it.
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
 }
 
 /// What to strip from a route's requests, and what to write.
@@ -109,6 +113,8 @@ pub struct HeaderPlan {
     pub foreign: Vec<HeaderName>,
     /// Managed names of the whole gateway.
     pub managed: Arc<Managed>,
+    /// What signs identity, and for whom; `None` if nothing does.
+    pub assertion: Option<(Arc<Assertions>, Arc<str>)>,
     /// Tokens that go no further; `None` where the route lets them.
     pub hidden: Option<TokenSources>,
     /// How upstreams are told where a request comes from.
@@ -160,6 +166,8 @@ pub struct Facts<'a> {
     pub origin: &'a Origin,
     /// Its id.
     pub request_id: &'a HeaderValue,
+    /// Its token, if it has one.
+    pub token: Option<&'a Token>,
 }
 
 impl Outbound {
@@ -261,7 +269,26 @@ impl HeaderPlan {
         for (name, field) in &self.fields {
             head.named(name, |out| self.say(*field, facts, session, out))?;
         }
+        if let Some((name, text)) = self.assert(facts, session)? {
+            head.field(name, &text);
+        }
         Ok(())
+    }
+
+    /// The header that says in a verifiable way whose request it is, empty if nobody's; `None` if there is no such header.
+    fn assert(
+        &self,
+        facts: &Facts<'_>,
+        session: Option<&Session>,
+    ) -> Result<Option<(&HeaderName, HeaderValue)>, HeaderError> {
+        let Some((assertions, audience)) = &self.assertion else {
+            return Ok(None);
+        };
+        let text = match session {
+            Some(session) => assertions.about(session, facts.token, audience)?,
+            None => HeaderValue::from_static(""),
+        };
+        Ok(Some((&assertions.header, text)))
     }
 
     /// Writes what a header of ours says of this request; nothing, if there is nothing to say.

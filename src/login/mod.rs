@@ -70,7 +70,7 @@ impl Logins {
             .map(|provider| provider.issuer.get_ref().clone())
             .collect();
         Self {
-            names: Names::new(&login.headers),
+            names: Names::new(config),
             headers: login.headers.clone(),
             encoding: config.identity.encoding,
             answer: login.answer,

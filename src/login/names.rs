@@ -1,9 +1,10 @@
-//! The names of the headers that announce logins, in whatever spelling.
+//! The names of headers that no client is to see: those that announce logins, and the one that carries assertions, which
+//! an upstream may send back by mistake. In whatever spelling.
 
 use http::HeaderMap;
 use http::header::HeaderName;
 
-use crate::config::LoginHeaders;
+use crate::config::Config;
 
 /// Tells headers that are for the gateway alone. As with identity headers a name counts as ours when its letters and
 /// digits are ours: what folds names on the way to somebody else must not find them either.
@@ -16,10 +17,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(headers: &LoginHeaders) -> Self {
-        let fold = |name: &str| letters(name).collect();
-        let all = headers.all();
-        let folded: Vec<Box<[u8]>> = all.iter().map(|(_, name)| fold(name.as_str())).collect();
+    pub(super) fn new(config: &Config) -> Self {
+        let login = config.login.headers.all();
+        let login = login.iter().map(|(_, name)| name.as_str());
+        let assertion = config.assertion.iter().map(|one| one.header.as_str());
+        let all = login.chain(assertion);
+        let folded: Vec<Box<[u8]>> = all.map(|name| letters(name).collect()).collect();
         let mut first = [false; 256];
         for (byte, may) in (0..=255_u8).zip(first.iter_mut()) {
             let starts = folded.iter().any(|own| own.first() == Some(&byte));
@@ -68,7 +71,9 @@ mod tests {
 
     #[test]
     fn every_spelling_goes_and_everything_else_stays() {
-        let names = Names::new(&LoginHeaders::default());
+        let config = "listeners = [{ address = '127.0.0.1:0' }]\nstore = { embedded = 'x' }\nroutes = []\n\
+                      assertion = { issuer = 'us', header = 'X-Whose' }";
+        let names = Names::new(&toml::from_str(config).unwrap());
         let mut headers = HeaderMap::new();
         let ours = [
             "x-login-user",
@@ -79,6 +84,8 @@ mod tests {
             "x-login-oidc-sid",
             "x-logout",
             "x_logout",
+            "x-whose",
+            "x_whose",
         ];
         let others = [
             "x-login",

@@ -1,4 +1,7 @@
+use http::HeaderValue;
+
 use super::*;
+use crate::headers::Rewrite;
 
 /// The compiled routes of a table of `name host path-kind path methods`.
 fn routes(lines: &[&str]) -> Routes {
@@ -31,7 +34,7 @@ fn routes(lines: &[&str]) -> Routes {
         &crate::metrics::Worker::default(),
     )
     .unwrap();
-    Routes::build(&config, &upstreams)
+    Routes::build(&config, &upstreams, None)
 }
 
 fn found(routes: &Routes, host: &str, path: &str, method: &str) -> String {

@@ -48,6 +48,7 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         "billing-client.pem",
         "billing-client-key.pem",
         "issuer-ca.pem",
+        "assertion-key.pem",
     ] {
         std::fs::write(folder.path().join(file), "").unwrap();
     }

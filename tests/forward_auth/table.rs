@@ -20,13 +20,14 @@ pub(crate) const PROXIES: [(&str, &str); 7] = [
 ];
 
 /// Identity headers of every route of [`setup`].
-pub(crate) const IDENTITY: [&str; 6] = [
+pub(crate) const IDENTITY: [&str; 7] = [
     "x-user-id",
     "x-user-permissions",
     "x-user-roles",
     "x-device-id",
     "x-device-type",
     "x-staff",
+    "x-drawbridge-assertion",
 ];
 
 /// Clients send here, and every proxy asks here, each at a listener of its own.
@@ -60,6 +61,8 @@ pub(crate) fn in_redis(redis: &Redis, upstream: &Upstream) -> Setup {
 fn routes(setup: Setup, upstream: &Upstream) -> Setup {
     setup
         .toml("[tokens]\nsources = [\"bearer\", \"cookie:session\"]")
+        // Long enough for one to serve a whole test: what is signed anew is another text.
+        .toml("[assertion]\nissuer = \"gateway\"\nlifetime = \"10m\"")
         .upstream("app", upstream)
         .route("prefix = \"/private\"\nupgrades = [\"websocket\"]\nupstream = \"app\"")
         .route("prefix = \"/public\"\nauth = \"public\"\nupstream = \"app\"")
@@ -127,12 +130,18 @@ pub(crate) const TABLE: &[Asked<'static>] = &[
             ("x-user-id", "root"),
             ("X_User_Id", "root"),
             ("x-staff", "root"),
+            ("X-Drawbridge-Assertion", "root"),
         ],
     ),
     (
         "GET /optional",
         "a.test",
-        &[("X-User-Roles", "admin"), ("x.staff", "root")],
+        &[
+            ("X-User-Roles", "admin"),
+            ("x.staff", "root"),
+            ("x-drawbridge-assertion", "root"),
+            ("x_drawbridge_assertion", "root"),
+        ],
     ),
     (
         "GET /public",

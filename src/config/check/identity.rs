@@ -38,7 +38,7 @@ pub(super) fn fold(name: &str) -> String {
 }
 
 /// Folded names of the headers that carry tokens, each with its place.
-fn source_headers(config: &Config) -> HashMap<String, Option<Range<usize>>> {
+pub(super) fn source_headers(config: &Config) -> HashMap<String, Option<Range<usize>>> {
     let lists = config
         .routes
         .iter()

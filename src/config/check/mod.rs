@@ -1,6 +1,7 @@
 //! Faults and warnings that concern more than one value, or the world outside the file.
 
 mod admin;
+mod assertion;
 mod bounds;
 mod cache;
 mod forward_auth;
@@ -36,6 +37,7 @@ pub fn run(config: &Config) -> Vec<Fault> {
     cache::check(config, &mut faults);
     bounds::check(config, &mut faults);
     identity::check(config, &mut faults);
+    assertion::check(config, &mut faults);
     forward_auth::check(config, &mut faults);
     upstream::check(config, &mut faults);
     route::check(config, &mut faults);

@@ -165,6 +165,11 @@ string_schema!(
 pub struct PathPattern(String);
 
 impl PathPattern {
+    /// A path known to be right.
+    pub(in crate::config) fn known(path: &'static str) -> Self {
+        Self(path.to_owned())
+    }
+
     /// `/`.
     pub fn root() -> Self {
         Self("/".to_owned())
