@@ -243,6 +243,7 @@ impl Gateway {
         let (route, who) = (judged.route, judged.who(caller.origin.client));
         let Judged { token, permit, .. } = &judged;
         let left = self.left_behind(route, token, &parts.headers);
+        let left = (left, self.behind(route, &parts.headers));
         let upgrade = self.upgrade(route, &mut parts, caller.peer, &who)?;
         head::canonical_length(&mut parts.headers);
         let body = Body::from_client(
@@ -274,7 +275,8 @@ impl Gateway {
         );
         let reply = Box::into_pin(crossing).await?;
         record.settled = route.announces == Announces::Nothing;
-        let reply = self.settle(route, reply, left, who.client).await?;
+        let mut reply = self.settle(route, reply, left, who.client).await?;
+        self.move_in(&judged, who.client, &mut reply).await;
         let mut reply = self.cut(route, &who, reply);
         judged.told.write(reply.headers_mut());
         Ok(reply)
@@ -303,6 +305,8 @@ impl Gateway {
         self.take(&route.limits.door, &nobody, &mut told, record)
             .await?;
         let token = self.token(route, &parts.headers, client)?;
+        let carried = (&route.tokens, &parts.headers);
+        let token = self.current(token, carried, route.max_age).await?;
         if self.is_at_risk(route, &token, parts) {
             let own = || caller.origin.seen(&head.authority);
             self.surface.csrf.guard(&parts.headers, own)?;

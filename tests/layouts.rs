@@ -8,6 +8,8 @@ mod support;
 mod application;
 #[path = "layouts/kicked.rs"]
 mod kicked;
+#[path = "layouts/moving.rs"]
+mod moving;
 #[path = "layouts/real.rs"]
 mod real;
 #[path = "layouts/table.rs"]

@@ -36,6 +36,10 @@ pub struct Store {
     /// The key of a session; `{token}` stands for the token, or for its digest where `tokens.at_rest = "sha256"`. With
     /// a framework's `layout`: for its id of the session. Absent: `login:token:{token}`, or what the framework has.
     pub key: Option<KeyTemplate>,
+    /// Give whoever comes with a live session of the framework one of ours, in the cookie of `[login]`, next to the
+    /// upstream's answer. The old one stays until it ends by itself or ours is ended. Needs `[sessions]`.
+    #[serde(default)]
+    pub migrate: bool,
     /// What has to be known to read a framework's sessions; only with its `layout`.
     #[serde(default)]
     pub foreign: Foreign,

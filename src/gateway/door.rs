@@ -83,11 +83,7 @@ impl Gateway {
         match sources.find(headers) {
             Ok(Some((token, source))) => {
                 self.admit(client, Some(&token))?;
-                let bearer = match source {
-                    TokenSource::Cookie(_) => Bearer::Browser,
-                    TokenSource::Bearer | TokenSource::Header(_) => Bearer::Client,
-                };
-                Ok(Carried::Token(token, bearer))
+                Ok(Carried::Token(token, bearer(source)))
             }
             Ok(None) => Ok(Carried::Nothing),
             // Which of the two would be believed elsewhere cannot be known, so not even an optional route lets it in.
@@ -101,6 +97,26 @@ impl Gateway {
                 self.admit(client, None)?;
                 Ok(Carried::Malformed)
             }
+        }
+    }
+
+    /// Of a token of ours and a framework's behind it, the one that counts: the framework's only if nobody knows ours any more,
+    /// which has run out then.
+    pub(super) async fn current(
+        &self,
+        carried: Carried,
+        (sources, headers): (&TokenSources, &HeaderMap),
+        max_age: MaxAge,
+    ) -> Result<Carried, Refusal> {
+        let Carried::Token(token, _) = &carried else {
+            return Ok(carried);
+        };
+        let Some((behind, source)) = sources.behind(headers) else {
+            return Ok(carried);
+        };
+        match Box::pin(self.sessions.recall(token, max_age)).await? {
+            Standing::Unknown => Ok(Carried::Token(behind, bearer(source))),
+            Standing::Live(_) | Standing::Ended(_) => Ok(carried),
         }
     }
 
@@ -147,6 +163,13 @@ impl Gateway {
             Standing::Ended(ended) => Holder::Ended(*ended),
             Standing::Live(session) => Holder::Session(session),
         })
+    }
+}
+
+fn bearer(source: &TokenSource) -> Bearer {
+    match source {
+        TokenSource::Cookie(_) => Bearer::Browser,
+        TokenSource::Bearer | TokenSource::Header(_) => Bearer::Client,
     }
 }
 

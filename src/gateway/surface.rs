@@ -7,6 +7,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response};
 
+use super::appeal::Judged;
 use super::door::{Bearer, Carried, wanted_upgrade};
 use super::record::Record;
 use super::{Caller, Gateway};
@@ -97,7 +98,11 @@ impl Gateway {
         self.take(&own.limits.door, &who, &mut told, record).await?;
         let endpoint = own.endpoint(head.path(&parts), &parts.method)?;
         let token = match endpoint.wants_token() {
-            true => self.find(&own.tokens, &parts.headers, who.client)?,
+            true => {
+                let found = self.find(&own.tokens, &parts.headers, who.client)?;
+                self.current(found, (&own.tokens, &parts.headers), MaxAge::STRICT)
+                    .await?
+            }
             false => Carried::Nothing,
         };
         let holder = match endpoint.looks_up() {
@@ -117,6 +122,7 @@ impl Gateway {
             parts: &parts,
             client: who.client,
             own: caller.origin.seen(&head.authority),
+            behind: own.tokens.behind(&parts.headers).map(|(token, _)| token),
             token: match &token {
                 Carried::Token(token, _) => Some(token),
                 Carried::Nothing | Carried::Malformed => None,
@@ -159,12 +165,36 @@ impl Gateway {
         }
     }
 
+    /// What is worth nothing either, then: a framework's token that came along.
+    pub(super) fn behind(&self, route: &Route, headers: &HeaderMap) -> Option<Token> {
+        let announces = route.announces != Announces::Nothing;
+        announces.then(|| route.tokens.behind(headers).map(|(token, _)| token))?
+    }
+
+    /// Gives a browser that came with a framework's session one of ours, if that is wanted.
+    pub(super) async fn move_in(
+        &self,
+        judged: &Judged<'_>,
+        client: IpAddr,
+        reply: &mut Response<Body>,
+    ) {
+        let Carried::Token(token, Bearer::Browser) = &judged.token else {
+            return;
+        };
+        let nothing = judged.route.announces == Announces::Nothing;
+        if !nothing || judged.permit.session().is_none() || !self.sessions.migrates(token) {
+            return;
+        }
+        let logins = &self.surface.logins;
+        Box::pin(logins.move_in((token, client), &self.sessions, reply)).await;
+    }
+
     /// Carries out what the upstream's answer announces, where it may announce something.
     pub(super) async fn settle(
         &self,
         route: &Route,
         mut reply: Response<Body>,
-        left: Option<Token>,
+        (left, behind): (Option<Token>, Option<Token>),
         client: IpAddr,
     ) -> Result<Response<Body>, Refusal> {
         if route.announces == Announces::Nothing {
@@ -172,7 +202,11 @@ impl Gateway {
             return Ok(reply);
         }
         // Rare, and large: kept out of the future that every request carries.
-        let visitor = Visitor { left, client };
+        let visitor = Visitor {
+            left,
+            behind,
+            client,
+        };
         let logins = &self.surface.logins;
         let settled = logins.settle(route.announces, reply, visitor, &self.sessions);
         Ok(Box::pin(settled).await?)

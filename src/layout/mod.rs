@@ -115,6 +115,8 @@ pub struct Layout {
     /// What tokens of ours start with, where there are such.
     own: Option<String>,
     shape: TokenShape,
+    /// Clients may carry a token of ours beside one of the framework's.
+    migrates: bool,
 }
 
 impl Layout {
@@ -135,6 +137,7 @@ impl Layout {
             name: store.layout.name(),
             framework,
             own: config.sessions.is_some().then_some(prefix),
+            migrates: store.migrate,
             shape: TokenShape::new(&config.tokens),
         }))
     }
@@ -148,6 +151,11 @@ impl Layout {
     pub fn covers(&self, token: &Token) -> bool {
         let own = |prefix: &String| anchor_of(token, prefix).is_some();
         !self.own.as_ref().is_some_and(own)
+    }
+
+    /// The token that the framework calls this.
+    pub fn token(&self, id: &[u8]) -> Option<Token> {
+        self.shape.check(id).ok()
     }
 
     /// The keys that this token's session is made of, as far as is known before it is known whose it is. The first one is
@@ -182,6 +190,11 @@ impl Layout {
             .collect()
     }
 
+    fn is_own(&self, carried: &[u8]) -> bool {
+        let token = self.shape.check(carried);
+        token.is_ok_and(|token| self.own.is_some() && !self.covers(&token))
+    }
+
     /// How all of its keys begin.
     pub fn prefix(&self) -> String {
         self.framework.prefix()
@@ -190,13 +203,14 @@ impl Layout {
 
 impl Seal for Layout {
     fn open(&self, source: &TokenSource, carried: &[u8]) -> Option<Vec<u8>> {
-        if let Some(own) = &self.own
-            && let Ok(token) = self.shape.check(carried)
-            && anchor_of(&token, own).is_some()
-        {
-            return Some(carried.to_vec());
+        match self.is_own(carried) {
+            true => Some(carried.to_vec()),
+            false => self.framework.open(source, carried),
         }
-        self.framework.open(source, carried)
+    }
+
+    fn outranks(&self, carried: &[u8], other: &[u8]) -> bool {
+        self.migrates && self.is_own(carried) && !self.is_own(other)
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Logins {
 pub struct Visitor {
     /// The token that the client came with; worth nothing once a login or a logout is announced.
     pub left: Option<Token>,
+    /// The one that stood back behind it.
+    pub behind: Option<Token>,
     /// Where the client is.
     pub client: IpAddr,
 }
@@ -128,7 +130,7 @@ impl Logins {
         match announces {
             Announces::Logins if worked => self.log_in(reply, visitor, sessions).await,
             Announces::Logouts if worked && self.is_logout(&reply) => {
-                Ok(self.log_out(reply, visitor.left, sessions).await?)
+                Ok(self.log_out(reply, visitor, sessions).await?)
             }
             Announces::Nothing | Announces::Logins | Announces::Logouts => Ok(self.stripped(reply)),
         }
@@ -158,11 +160,11 @@ impl Logins {
             let key = self.keys.external(&issuer, &sid);
             note(&key, link, sessions).await?;
         }
-        if let Some(left) = visitor.left
-            && let Err(error) = sessions.logout(&left).await
-        {
-            // It ends by itself, and its browser no longer has it.
-            tracing::warn!(%error, "the session before a login could not be ended");
+        for left in [visitor.left, visitor.behind].into_iter().flatten() {
+            if let Err(error) = sessions.logout(&left).await {
+                // It ends by itself, and its browser no longer has it.
+                tracing::warn!(%error, "the session before a login could not be ended");
+            }
         }
         Ok(self.hand_over(&grant, self.stripped(reply)))
     }
@@ -210,10 +212,10 @@ impl Logins {
     async fn log_out(
         &self,
         reply: Response<Body>,
-        left: Option<Token>,
+        visitor: Visitor,
         sessions: &Sessions,
     ) -> Result<Response<Body>, StoreError> {
-        if let Some(token) = left {
+        for token in [visitor.left, visitor.behind].into_iter().flatten() {
             sessions.logout(&token).await?;
         }
         let mut reply = self.stripped(reply);
@@ -248,6 +250,22 @@ impl Logins {
                     tokens.headers_mut().append(SET_COOKIE, line.clone());
                 }
                 tokens
+            }
+        }
+    }
+
+    /// Gives whoever holds this token of a framework one of ours beside it, with the answer. The answer goes out in any case.
+    pub async fn move_in(
+        &self,
+        (token, client): (&Token, IpAddr),
+        sessions: &Sessions,
+        reply: &mut Response<Body>,
+    ) {
+        match sessions.migrate(token, self.refresh, client).await {
+            Ok(Some(grant)) => self.set(&grant, reply.headers_mut()),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(%error, "a framework's session goes on as it is, for there is none of ours");
             }
         }
     }

@@ -87,6 +87,8 @@ pub struct Visit<'a> {
     pub own: Option<WebOrigin>,
     /// Its token.
     pub token: Option<&'a Token>,
+    /// The framework's one that stands back behind it.
+    pub behind: Option<Token>,
     /// Whether a browser may have added that by itself.
     pub ambient: bool,
     /// All sessions.

@@ -67,7 +67,9 @@ impl SelfService {
     pub(super) async fn log_out(&self, visit: &Visit<'_>) -> Result<Response<Body>, Refusal> {
         self.guard(visit, visit.ambient)?;
         let token = visit.token.ok_or(crate::policy::Denied::TokenMissing)?;
-        visit.sessions.logout(token).await?;
+        for token in [Some(token), visit.behind.as_ref()].into_iter().flatten() {
+            visit.sessions.logout(token).await?;
+        }
         let mut reply = bare(StatusCode::NO_CONTENT);
         visit.logins.clear(reply.headers_mut());
         Ok(reply)

@@ -19,11 +19,9 @@ impl Sessions {
             self.discard_remains(token).await?;
             return Ok(Ended::default());
         }
-        if let Some(layout) = self.keys.foreign(token) {
-            return match self.foreign_end(layout, token).await? {
-                Some(end) => self.logout_foreign(token, end).await,
-                None => Ok(nothing()),
-            };
+        if self.keys.foreign(token).is_some() {
+            self.end_moved(token).await?;
+            return self.end_foreign(token).await;
         }
         let key = self.keys.token(token);
         let Some(kept) = self.token_record(token).await? else {
@@ -40,6 +38,17 @@ impl Sessions {
         let ended = self.kick(&record.user_id, whom, Why::LoggedOut).await?;
         self.store.discard(&key).await?;
         Ok(ended)
+    }
+
+    /// Ends the session of a framework's token, and nothing else.
+    pub(super) async fn end_foreign(&self, token: &Token) -> Result<Ended, StoreError> {
+        let Some(layout) = self.keys.foreign(token) else {
+            return Ok(nothing());
+        };
+        match self.foreign_end(layout, token).await? {
+            Some(end) => self.logout_foreign(token, end).await,
+            None => Ok(nothing()),
+        }
     }
 
     /// The tombstone goes first: from then on it does not matter whether somebody writes the record back.
@@ -147,6 +156,7 @@ impl Sessions {
         };
         let (ended, epoch) = &changed.outcome;
         self.clear_away(ended);
+        self.end_origins(ended).await;
         let buried = match epoch {
             // It covers every session that there was.
             Some(epoch) => {

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::foreign::Foreign as Framework;
+use super::migrate::Moved;
 use super::record::Found;
 use super::{Sessions, Users};
 use crate::clock::now;
@@ -262,16 +263,19 @@ impl Sessions {
         users: &Users,
         (token, whose): (&Token, &Whose),
     ) -> Result<Judged, StoreError> {
-        let keys = [self.keys.user(whose.user), self.keys.realm()];
+        let mut keys = vec![self.keys.user(whose.user), self.keys.realm()];
+        keys.extend(self.migrate.then(|| self.keys.moved(token)));
         let named = (token, whose.account.as_deref());
         let (read, records) = tokio::join!(
             self.read_foreign(layout, named),
             self.store.get(&keys, Ends::None)
         );
-        let [user, realm] =
-            <[Option<Kept>; 2]>::try_from(records?).map_err(|_| StoreError::Mismatch)?;
-        let (user, realm) = users.background(user, realm)?;
-        if users.has_tombstone(|| token.sha256_hex()) {
+        let mut records = records?.into_iter();
+        let mut next = || records.next().flatten();
+        let (user, realm) = users.background(next(), next())?;
+        let moved = next().map(|kept| Moved::read(&kept.bytes)).transpose()?;
+        let over = moved.is_some_and(|moved| moved.is_over(user.as_deref()));
+        if over || users.has_tombstone(|| token.sha256_hex()) {
             return Ok(Judged::Known(Standing::Unknown));
         }
         let verdict = match read? {

@@ -55,7 +55,7 @@ impl Sessions {
     }
 
     /// The same with all that it is made of; `None` if it is no session.
-    async fn whole_foreign(
+    pub(super) async fn whole_foreign(
         &self,
         layout: &Layout,
         token: &Token,

@@ -167,6 +167,7 @@ impl Sessions {
             }
             if self.replace(users, &mut held, &user).await?.is_some() {
                 self.clear_away(&ended);
+                self.end_origins(&ended).await;
                 self.bury_sessions(&draft.user_id, &ended).await;
                 return Ok(granted(draft, &entry, ended));
             }

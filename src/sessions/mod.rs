@@ -11,6 +11,7 @@ mod find;
 mod foreign;
 mod login;
 mod memory;
+mod migrate;
 mod once;
 mod queue;
 mod record;
@@ -53,6 +54,8 @@ pub struct Sessions {
     store: Arc<SessionStore>,
     keys: Keys,
     users: Option<Users>,
+    /// Whoever comes with a framework's session gets one of ours.
+    migrate: bool,
     /// `None`: the store is asked each time.
     reader: Option<Reader<Standing, StoreError>>,
     /// Nothing that was read is believed for longer than this on any route.
@@ -107,6 +110,7 @@ impl Sessions {
         Self {
             store,
             keys,
+            migrate: records.migrate && users.is_some(),
             users,
             reader: None,
             bound: longest(config),

@@ -81,6 +81,25 @@ impl Keys {
         }
     }
 
+    /// The framework's token that it calls this.
+    pub fn foreign_token(&self, name: &[u8]) -> Option<Token> {
+        self.layout.as_ref()?.token(name)
+    }
+
+    /// Where it is noted which session of ours came out of this token's.
+    pub fn moved(&self, token: &Token) -> Key {
+        Key(format!("{}{}", self.moves(), token.sha256_hex()))
+    }
+
+    fn moves(&self) -> String {
+        format!("{PREFIX}:moved:{}:", self.realm)
+    }
+
+    /// Where it is noted which framework's token the session of this name came from.
+    pub fn origin(&self, sid: &str) -> Key {
+        Key(format!("{PREFIX}:origin:{}:{sid}", self.realm))
+    }
+
     /// What goes when a token's session is ended; the first is [`Self::token`].
     pub fn remains(&self, token: &Token) -> Vec<Key> {
         match self.foreign(token) {
@@ -169,6 +188,7 @@ impl Keys {
             format!("{PREFIX}:realm:{}", self.realm),
             self.tombstones(),
             self.calls(),
+            self.moves(),
         ];
         let foreign = self.layout.iter().map(|layout| layout.prefix());
         let mut all: Vec<String> = all.into_iter().chain(foreign).collect();

@@ -145,6 +145,9 @@ fn allows(charset: Charset, byte: u8) -> bool {
 pub trait Seal: fmt::Debug + Send + Sync {
     /// The token in what this source carries; `None` if it was not wrapped by whom it should.
     fn open(&self, source: &TokenSource, carried: &[u8]) -> Option<Vec<u8>>;
+
+    /// Whether a request that carries both means this one, and keeps the other for want of it.
+    fn outranks(&self, carried: &[u8], other: &[u8]) -> bool;
 }
 
 /// The longest text that is unwrapped.
@@ -225,19 +228,53 @@ impl TokenSources {
         &'a self,
         headers: &'a HeaderMap,
     ) -> Result<Option<(Token, &'a TokenSource)>, TokenError> {
-        let mut found: Option<Found<'a>> = None;
+        let (Some(found), _) = self.look(headers)? else {
+            return Ok(None);
+        };
+        Ok(Some((self.open(found)?, found.source)))
+    }
+
+    /// The token that stands back behind the one that is found; `None` if there is none that could be one.
+    pub fn behind<'a>(&'a self, headers: &'a HeaderMap) -> Option<(Token, &'a TokenSource)> {
+        self.seal.as_ref()?;
+        let (_, behind) = self.look(headers).ok()?;
+        let behind = behind?;
+        Some((self.open(behind).ok()?, behind.source))
+    }
+
+    fn look<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+    ) -> Result<(Option<Found<'a>>, Option<Found<'a>>), TokenError> {
+        let (mut found, mut behind): (Option<Found<'a>>, Option<Found<'a>>) = (None, None);
+        let outranks = |one: &[u8], other: &[u8]| {
+            let seal = self.seal.as_ref();
+            seal.is_some_and(|seal| seal.outranks(one, other))
+        };
         for source in &self.sources {
-            source.each(headers, |value| match found {
-                Some(first) if first.value != value => Err(TokenError::Conflict),
-                Some(_) => Ok(()),
-                None => {
-                    found = Some(Found { source, value });
-                    Ok(())
+            source.each(headers, |value| {
+                let this = Found { source, value };
+                let Some(first) = found else {
+                    found = Some(this);
+                    return Ok(());
+                };
+                if first.value == value || behind.is_some_and(|behind| behind.value == value) {
+                    return Ok(());
                 }
+                if behind.is_some() {
+                    return Err(TokenError::Conflict);
+                }
+                if outranks(first.value, value) {
+                    behind = Some(this);
+                } else if outranks(value, first.value) {
+                    (found, behind) = (Some(this), Some(first));
+                } else {
+                    return Err(TokenError::Conflict);
+                }
+                Ok(())
             })?;
         }
-        let Some(found) = found else { return Ok(None) };
-        Ok(Some((self.open(found)?, found.source)))
+        Ok((found, behind))
     }
 
     fn open(&self, found: Found<'_>) -> Result<Token, TokenError> {

@@ -68,6 +68,10 @@ impl Application {
         }
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     pub(crate) async fn send(&self, call: Call) -> Reply {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
         Connection::h1_over(stream).await.send(call).await

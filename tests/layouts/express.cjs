@@ -15,11 +15,11 @@ app.use(session({
 // As Passport does: another session after the login than before.
 app.post("/login", (request, reply, next) => request.session.regenerate((error) => {
   if (error) return next(error);
-  const { user, permissions, roles } = request.query;
+  const { user, permissions, roles, device = "d-1" } = request.query;
   request.session.passport = { user };
   if (permissions) request.session.permissions = permissions.split(",");
   if (roles) request.session.roles = roles.split(",");
-  request.session.device = { id: "d-1", type: "phone" };
+  request.session.device = { id: device, type: "phone" };
   reply.end(request.sessionID);
 }));
 app.post("/logout", (request, reply, next) => request.session.destroy((error) => error ? next(error) : reply.end()));

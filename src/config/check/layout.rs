@@ -2,12 +2,16 @@
 
 use std::ops::Range;
 
+use super::surface;
 use crate::config::fault::Fault;
-use crate::config::{Config, Foreign, Layout, WithoutIat};
+use crate::config::{Config, Foreign, Layout, LoginAnswer, Sessions, WithoutIat};
 
 pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
     let layout = config.store.get_ref().layout;
     settings(config, layout, faults);
+    if config.store.get_ref().migrate {
+        migration(config, layout, faults);
+    }
     if layout == Layout::Drawbridge {
         return;
     }
@@ -89,6 +93,31 @@ fn place_of_sessions(config: &Config, layout: Layout, faults: &mut Vec<Fault>) {
             )
             .help("write it with its last part: \"satoken:login:token:{token}\""),
         );
+    }
+}
+
+/// From a framework's sessions to ours, in a cookie.
+fn migration(config: &Config, layout: Layout, faults: &mut Vec<Fault>) {
+    let checks = |sessions: &Sessions| sessions.foreign == Foreign::Check;
+    let needs = [
+        (
+            layout != Layout::Drawbridge,
+            "there is no framework to move sessions from",
+            "write its `layout` in `[store]`",
+        ),
+        (
+            config.sessions.as_ref().is_some_and(checks),
+            "sessions of ours need `[sessions]`, with `foreign = \"check\"`",
+            "add `[sessions]`",
+        ),
+        (
+            config.login.answer == LoginAnswer::Cookie && surface::is_read(config),
+            "tokens are never looked for in the cookie that would be set",
+            "let `[tokens] sources` have the cookie of `[login.cookie]` and the framework's, and write `answer = \"cookie\"`",
+        ),
+    ];
+    for (_, message, help) in needs.into_iter().filter(|(met, ..)| !met) {
+        faults.push(Fault::error(key(config, "migrate"), message).help(help));
     }
 }
 

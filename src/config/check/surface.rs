@@ -159,7 +159,7 @@ fn check_route(config: &Config, index: usize, route: &Route, faults: &mut Vec<Fa
 }
 
 /// Whether a route looks for its token in the login cookie.
-fn is_read(config: &Config) -> bool {
+pub(super) fn is_read(config: &Config) -> bool {
     let of_routes = config
         .routes
         .iter()
