@@ -262,8 +262,8 @@ struct Shared<'a> {
 
 fn sets_cookies(config: &Config) -> bool {
     let logs_in = config.routes.iter().any(|route| route.get_ref().login);
-    let wanted = logs_in || config.self_service.is_some() || config.store.get_ref().migrate;
-    config.login.answer == LoginAnswer::Cookie && wanted
+    config.login.answer == LoginAnswer::Cookie
+        && (logs_in || config.self_service.is_some() || config.store.get_ref().migrate)
 }
 
 impl Shared<'_> {
