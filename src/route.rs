@@ -272,7 +272,6 @@ impl Shared<'_> {
             .tokens
             .as_deref()
             .unwrap_or(&self.config.tokens.sources);
-        let tokens = layout::sources(sources, self.config);
         let name: Arc<str> = route.label().into();
         Route {
             number,
@@ -284,7 +283,7 @@ impl Shared<'_> {
             policy: policy(route),
             touch: route.touch,
             headers: self.header_plan(route, &name),
-            tokens,
+            tokens: layout::sources(sources, self.config),
             name,
             upstream,
             speaks_h2: self.upstream(route).is_some_and(speaks_h2),
