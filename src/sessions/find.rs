@@ -264,6 +264,7 @@ impl Sessions {
         (token, whose): (&Token, &Whose),
     ) -> Result<Judged, StoreError> {
         let mut keys = vec![self.keys.user(whose.user), self.keys.realm()];
+        // Nobody has to hear of this one: what makes it count is a change of the user's record.
         keys.extend(self.migrate.then(|| self.keys.moved(token)));
         let named = (token, whose.account.as_deref());
         let (read, records) = tokio::join!(

@@ -33,7 +33,6 @@ impl Sessions {
         keys.push(self.keys.user(whose.user));
         keys.push(self.keys.realm());
         keys.extend(whose.actor.map(|actor| self.keys.user(actor)));
-        keys.extend(self.migrates(token).then(|| self.keys.moved(token)));
         keys
     }
 

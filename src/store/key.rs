@@ -88,11 +88,8 @@ impl Keys {
 
     /// Where it is noted which session of ours came out of this token's.
     pub fn moved(&self, token: &Token) -> Key {
-        Key(format!("{}{}", self.moves(), token.sha256_hex()))
-    }
-
-    fn moves(&self) -> String {
-        format!("{PREFIX}:moved:{}:", self.realm)
+        let digest = token.sha256_hex();
+        Key(format!("{PREFIX}:moved:{}:{digest}", self.realm))
     }
 
     /// Where it is noted which framework's token the session of this name came from.
@@ -188,7 +185,6 @@ impl Keys {
             format!("{PREFIX}:realm:{}", self.realm),
             self.tombstones(),
             self.calls(),
-            self.moves(),
         ];
         let foreign = self.layout.iter().map(|layout| layout.prefix());
         let mut all: Vec<String> = all.into_iter().chain(foreign).collect();
