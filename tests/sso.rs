@@ -297,6 +297,7 @@ async fn a_browser_without_a_session_logs_in_at_home_and_comes_back() {
             .expect("the login page");
         let back = percent_decode_str(back).decode_utf8().unwrap().into_owned();
         assert!(back.starts_with("https://home.test/.d/sso?"), "{back}");
+        assert!(back.contains("&state="), "one round is enough: {back}");
 
         browser.log_in(&gateway, "bob").await;
         let (reply, hops) = browser.follow(&gateway, &back).await;
