@@ -188,6 +188,7 @@ async fn the_keys_are_for_everybody_and_may_be_kept() {
         &(folder.list(&["a", "b"]) + "\nmax_age = \"2m\""),
     )
     .asked_by("traefik", "")
+    .route("prefix = \"/\"\nauth = \"public\"\nupstream = \"app\"")
     .start()
     .await;
 
