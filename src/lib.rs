@@ -44,6 +44,8 @@ pub mod csrf;
 pub mod deadline;
 pub mod descriptors;
 pub mod field;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod gateway;
 pub mod head;
 pub mod headers;

@@ -57,6 +57,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("server", 8),
     ("admin", 9),
     ("command", 10),
+    ("fuzzing", 10),
     ("lib", 11),
     ("main", 12),
 ];

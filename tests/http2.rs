@@ -4,6 +4,8 @@ mod support;
 
 #[path = "http2/floods.rs"]
 mod floods;
+#[path = "http2/fragment.rs"]
+mod fragment;
 #[path = "http2/heads.rs"]
 mod heads;
 #[path = "http2/slow.rs"]

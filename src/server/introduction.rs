@@ -101,6 +101,15 @@ pub(super) async fn read(
     }
 }
 
+/// Length of the header at the start of these bytes, if a whole one is there.
+#[cfg(any(test, fuzzing))]
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    match start(bytes) {
+        Start::Whole(length) => Some(length),
+        Start::Other | Start::Unknown | Start::Part | Start::Broken => None,
+    }
+}
+
 fn start(bytes: &[u8]) -> Start {
     let begins = |mark: &[u8]| bytes.iter().zip(mark).all(|(one, other)| one == other);
     if begins(v2::PROTOCOL_PREFIX) {
@@ -134,7 +143,7 @@ fn start(bytes: &[u8]) -> Start {
 }
 
 /// Who is meant by a whole header; `direct` if its sender speaks for itself, or for somebody without an address.
-fn parse(header: &[u8], direct: Ends) -> Option<Ends> {
+pub(super) fn parse(header: &[u8], direct: Ends) -> Option<Ends> {
     let ends = |client: (std::net::IpAddr, u16), local: (std::net::IpAddr, u16)| Ends {
         client: client.into(),
         local: local.into(),

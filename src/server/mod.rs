@@ -6,6 +6,8 @@
 mod connection;
 mod crew;
 mod drain;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod heritage;
 mod http1;
 mod http2;

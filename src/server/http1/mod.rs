@@ -28,6 +28,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::head::{Framing, Heading};
+#[cfg(any(test, fuzzing))]
+pub(super) use self::head::parse as read_head;
 pub(super) use self::line::Line;
 use self::reply::{Manner, Reply};
 use self::wait::{Found, NextHead};
