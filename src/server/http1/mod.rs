@@ -9,6 +9,8 @@
 //! Requests of a connection are answered in their order. The first thing that cannot be understood ends the connection,
 //! and nothing behind it is read as a request. A client that goes away ends the work for it.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod head;
 mod line;
 mod reply;
@@ -28,8 +30,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::head::{Framing, Heading};
-#[cfg(any(test, fuzzing))]
-pub(super) use self::head::parse as read_head;
 pub(super) use self::line::Line;
 use self::reply::{Manner, Reply};
 use self::wait::{Found, NextHead};
