@@ -39,10 +39,17 @@ pub fn session_record(bytes: &[u8]) {
     let store: Store = toml::from_str("embedded = 'x'").expect("it is a store");
     if let Ok(record) = RecordFormat::new(&store).decode(bytes) {
         assert!(!record.session.user_id.is_empty());
-        let format = RecordFormat::new(&Store { fields: Fields::default(), ..store });
+        let format = RecordFormat::new(&Store {
+            fields: Fields::default(),
+            ..store
+        });
         let digest = "0".repeat(64);
-        let written = format.encode(&record.session, &digest).expect("it can be written");
-        let again = format.decode(&written).expect("what is written can be read");
+        let written = format
+            .encode(&record.session, &digest)
+            .expect("it can be written");
+        let again = format
+            .decode(&written)
+            .expect("what is written can be read");
         assert_eq!(again.session.user_id, record.session.user_id);
         assert_eq!(*again.session.permissions, *record.session.permissions);
         assert_eq!(*again.session.roles, *record.session.roles);

@@ -33,6 +33,10 @@ fn written(client: SocketAddr, local: SocketAddr) -> Option<Vec<u8>> {
         _ => return None,
     };
     let (from, to) = (client.ip(), local.ip());
-    let line = format!("PROXY {family} {from} {to} {} {}\r\n", client.port(), local.port());
+    let line = format!(
+        "PROXY {family} {from} {to} {} {}\r\n",
+        client.port(),
+        local.port()
+    );
     Some(line.into_bytes())
 }

@@ -34,7 +34,10 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     let config: Config = toml::from_str(TOML).expect("it is a configuration");
     let worker = crate::metrics::Worker::default();
     let upstreams = Upstreams::build(&config.upstreams, &Services::default(), &worker);
-    Routes::build(&config, &upstreams.expect("an address is no name to look up"))
+    Routes::build(
+        &config,
+        &upstreams.expect("an address is no name to look up"),
+    )
 });
 
 /// An upstream is sent one head, which it cannot read in two ways; it learns who the user is from us alone, and never a
@@ -61,7 +64,9 @@ pub fn outbound(bytes: &[u8]) {
         .expect("the name of the user is short");
     let written = dressed.into_parcel().head.into_bytes();
 
-    let read = read_head(&written, &limits()).expect("it is a head").expect("it is whole");
+    let read = read_head(&written, &limits())
+        .expect("it is a head")
+        .expect("it is whole");
     assert_eq!(read.length, written.len(), "two heads");
     assert_eq!(read.fault, None);
     assert_eq!(*read.request.method(), method);
@@ -82,12 +87,24 @@ fn check_fields(fields: &HeaderMap, tokens: &TokenSources, method: &Method) {
         (values.next().map(HeaderValue::as_bytes), values.next())
     };
     assert_eq!(says("x-user-id"), (Some(b"alice".as_slice()), None));
-    assert_eq!(says("x-forwarded-for"), (Some(b"203.0.113.7".as_slice()), None));
+    assert_eq!(
+        says("x-forwarded-for"),
+        (Some(b"203.0.113.7".as_slice()), None)
+    );
     assert!(matches!(says("host"), (Some(_), None)));
     assert_eq!(says("transfer-encoding").0, None);
     let length = says("content-length");
-    assert!(matches!(length, (None | Some(b"0"), None)), "{method}: {length:?}");
-    for bound in ["connection", "keep-alive", "proxy-authorization", "upgrade", "expect"] {
+    assert!(
+        matches!(length, (None | Some(b"0"), None)),
+        "{method}: {length:?}"
+    );
+    for bound in [
+        "connection",
+        "keep-alive",
+        "proxy-authorization",
+        "upgrade",
+        "expect",
+    ] {
         assert_eq!(says(bound).0, None, "{bound}");
     }
     assert!(matches!(tokens.find(fields), Ok(None)), "a token goes on");

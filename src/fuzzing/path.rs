@@ -17,7 +17,11 @@ pub fn path(bytes: &[u8]) {
     let decoded: Vec<u8> = percent_decode_str(&path).collect();
     assert_eq!(decoded, percent_decode_str(sent).collect::<Vec<_>>());
     assert!(std::str::from_utf8(&decoded).is_ok());
-    assert!(!decoded.iter().any(|byte| *byte < 0x20 || b"\\\x7f".contains(byte)));
+    assert!(
+        !decoded
+            .iter()
+            .any(|byte| *byte < 0x20 || b"\\\x7f".contains(byte))
+    );
     assert!(!decoded.windows(2).any(|pair| pair == b"//"));
     let mut segments = decoded.split(|byte| *byte == b'/');
     let climbs = segments.any(|segment| {

@@ -35,10 +35,17 @@ pub fn head(bytes: &[u8]) {
     assert!(text.ends_with(b"\r\n\r\n"));
     let lines = memchr::memchr_iter(b'\n', text).count();
     let before = usize::from(text.starts_with(b"\r\n"));
-    assert_eq!(lines, parts.headers.len() + before + 2, "a line that is no field");
-    assert!(parts.headers.iter().all(|(_, value)| {
-        !value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte))
-    }));
+    assert_eq!(
+        lines,
+        parts.headers.len() + before + 2,
+        "a line that is no field"
+    );
+    assert!(
+        parts
+            .headers
+            .iter()
+            .all(|(_, value)| { !value.as_bytes().iter().any(|byte| b"\r\n\0".contains(byte)) })
+    );
 }
 
 /// A head says the same however the network cuts it, and whatever follows it.

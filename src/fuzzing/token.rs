@@ -20,7 +20,11 @@ pub fn token(bytes: &[u8]) {
         };
         assert_eq!(token.expose().as_bytes(), bytes);
         assert!(!bytes.is_empty() && bytes.len() <= tokens.max_length.as_usize());
-        assert!(bytes.iter().all(|byte| byte.is_ascii_graphic() && !b"\";,\\".contains(byte)));
+        assert!(
+            bytes
+                .iter()
+                .all(|byte| byte.is_ascii_graphic() && !b"\";,\\".contains(byte))
+        );
         assert!(!format!("{token:?}").contains(token.expose()));
         anchor_of(&token, tokens.prefix.as_str());
     }
@@ -58,11 +62,16 @@ pub fn cookie(bytes: &[u8]) {
 fn others(headers: &HeaderMap) -> Vec<Vec<u8>> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-    let pairs = pairs.map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty());
+    let pairs = pairs
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty());
     let is_ours = |pair: &&[u8]| {
         let mut parts = pair.splitn(2, |byte| *byte == b'=');
         let name = parts.next().map(<[u8]>::trim_ascii);
         name == Some(OURS.as_bytes()) && parts.next().is_some()
     };
-    pairs.filter(|pair| !is_ours(pair)).map(<[u8]>::to_vec).collect()
+    pairs
+        .filter(|pair| !is_ours(pair))
+        .map(<[u8]>::to_vec)
+        .collect()
 }

@@ -42,13 +42,13 @@ async def run_server():
 async def talk(uri, authority, token, compression):
     context = ssl.create_default_context(cafile=authority) if uri.startswith("wss:") else None
 
-    def dial(token=token, path="/socket", **more):
+    def dial(token=token, path="/socket"):
         headers = {"authorization": f"Bearer {token}"}
-        options = {"ssl": context, "additional_headers": headers, "compression": compression, **UNBOUND, **more}
-        return connect(uri + path, **options)
+        options = {"ssl": context, "additional_headers": headers, "subprotocols": ["chat", "other"]}
+        return connect(uri + path, compression=compression, **options, **UNBOUND)
 
     outcome = {}
-    async with dial(subprotocols=["chat", "other"]) as socket:
+    async with dial() as socket:
         messages = [
             "", "hello", "Käse \U0001f9c0", b"", b"\x00\xff\n", "x" * 125, "x" * 126, "x" * 65535, "x" * 65536,
             bytes(range(256)) * 1000, b"\x81\x05hello" * 100, "y" * (16 * MIB), b"z" * (16 * MIB),

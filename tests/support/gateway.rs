@@ -289,32 +289,38 @@ impl Setup {
         }
     }
 
-    /// Starts it and waits until it is ready.
-    pub(crate) async fn start(self) -> Gateway {
-        let path = self.write();
-        self.keep_sessions(&path).await;
+    fn spawn(&self, path: &Path, logs: &Arc<Mutex<String>>) -> (Child, [JoinHandle<()>; 2]) {
         let mut command = self.before.clone();
         command.extend([PROGRAM, "run", "--config"].map(str::to_owned));
         let mut process = Command::new(&command[0])
             .args(&command[1..])
-            .arg(&path)
+            .arg(path)
             .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let logs = Arc::new(Mutex::new(String::new()));
-        let readers = vec![
-            collect(process.stderr.take().expect("it is piped"), &logs),
-            collect(process.stdout.take().expect("it is piped"), &logs),
+        let readers = [
+            collect(process.stderr.take().expect("it is piped"), logs),
+            collect(process.stdout.take().expect("it is piped"), logs),
         ];
+        (process, readers)
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(self) -> Gateway {
+        let path = self.write();
+        self.keep_sessions(&path).await;
+        let logs = Arc::new(Mutex::new(String::new()));
+        let (process, readers) = self.spawn(&path, &logs);
         let mut gateway = Gateway {
             process,
+            starts: 1,
             config: path,
             addresses: Vec::new(),
             logs,
-            readers,
+            readers: readers.into(),
             setup: self,
         };
         gateway.wait().await;
@@ -336,6 +342,8 @@ fn collect(from: impl Read + Send + 'static, logs: &Arc<Mutex<String>>) -> JoinH
 /// The running program.
 pub(crate) struct Gateway {
     process: Child,
+    /// How often it was started.
+    starts: usize,
     config: PathBuf,
     addresses: Vec<(SocketAddr, bool)>,
     logs: Arc<Mutex<String>>,
@@ -348,7 +356,8 @@ impl Gateway {
         let start = Instant::now();
         loop {
             let events = self.events();
-            if events.iter().any(|event| message(event) == "ready") {
+            let ready = events.iter().filter(|event| message(event) == "ready");
+            if ready.count() >= self.starts {
                 self.addresses = events.iter().filter_map(listening).collect();
                 return;
             }
@@ -418,9 +427,9 @@ impl Gateway {
 
     /// What its metrics listener answers at this path.
     pub(crate) async fn monitor(&self, path: &str) -> Reply {
-        let address = self.said("telling metrics", "address");
-        let address = address.as_str().unwrap();
-        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(self.monitored())
+            .await
+            .unwrap();
         Connection::h1_over(stream)
             .await
             .send(Call::get(path))
@@ -436,6 +445,12 @@ impl Gateway {
                 .strip_prefix(' ')
         });
         line.map_or(0.0, |number| number.parse().unwrap())
+    }
+
+    /// Address at which it tells metrics, and whether it is ready.
+    pub(crate) fn monitored(&self) -> SocketAddr {
+        let address = self.said("telling metrics", "address");
+        address.as_str().unwrap().parse().unwrap()
     }
 
     /// Address of its first listener with TLS.
@@ -505,6 +520,32 @@ impl Gateway {
             }
         };
         soon("the gateway's end", wait).await
+    }
+
+    /// Writes the ports that it was given into its configuration, so that it has them again after a restart.
+    pub(crate) fn keep_addresses(&mut self) {
+        for address in self
+            .addresses
+            .iter()
+            .map(|(address, _)| address.to_string())
+        {
+            self.edit(
+                "address = \"127.0.0.1:0\"",
+                &format!("address = \"{address}\""),
+            );
+        }
+        let monitored = format!("listen = \"{}\"", self.monitored());
+        self.edit("listen = \"127.0.0.1:0\"", &monitored);
+    }
+
+    /// Waits for its end, which somebody has asked for, and starts it again.
+    pub(crate) async fn restart(&mut self) {
+        assert_eq!(self.ended().await.code(), Some(0));
+        let (process, readers) = self.setup.spawn(&self.config, &self.logs);
+        self.process = process;
+        self.readers.extend(readers);
+        self.starts += 1;
+        self.wait().await;
     }
 
     /// Whether it still answers, as it must after every attack.

@@ -1,6 +1,6 @@
 """HTTP clients of Python (httpx, with h2): asks the gateway as programs do, and prints what came of it as JSON.
 
-    http.py PLAIN TLS CA TOKEN      addresses with ports
+    ask.py PLAIN TLS CA TOKEN      addresses with ports
 """
 
 import asyncio
