@@ -7,14 +7,15 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, cargo-nextest, grpcio, express-session,
-Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables), then checks format, lints and dependencies,
-runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a minute. Takes about 10 minutes
-the first time on two cores, most of it compiling.
+Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, grpcio, httpx,
+websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables), then checks
+format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
+minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
-            way, and three minutes of faults for a single Redis, one with Sentinel and a cluster each. CHECKER_SECONDS
-            sets how long that takes, CHECKER_SEED repeats one
+            way, three minutes of faults for a single Redis, one with Sentinel and a cluster each (CHECKER_SECONDS
+            sets how long that takes, CHECKER_SEED repeats one), testssl.sh, slowhttptest, the HTTP/2 cases of
+            httpwg, and cargo fuzz for a minute with each target
   --quick   only the tests: no format, lint and dependency checks, and nothing is installed
 HELP
     exit 0
@@ -43,6 +44,11 @@ install_missing() {
         have "$proxy" || [ -x "/usr/sbin/$proxy" ] || missing+=("$proxy")
     done
     have cc || missing+=(cc)
+    have wrk || missing+=(wrk)
+    if [ "${1:-}" = "--long" ]; then
+        have testssl || have testssl.sh || missing+=(testssl)
+        have slowhttptest || missing+=(slowhttptest)
+    fi
     if [ "$(uname)" = Linux ]; then
         have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
         have iptables || [ -x /usr/sbin/iptables ] || missing+=(iptables)
@@ -60,6 +66,7 @@ install_missing() {
                 python) packages+=(python3 python3-venv) ;;
                 node) packages+=(nodejs npm) ;;
                 browser) packages+=(chromium chromium-driver) ;;
+                testssl) packages+=(testssl.sh) ;;
                 *) packages+=("$name") ;;
             esac
         done
@@ -138,6 +145,28 @@ install_kubernetes() {
             @kubernetes-models/traefik@2.0.0 @kubernetes-models/prometheus-operator@6.0.0
 }
 
+# Pinned, as in tests/clients.rs.
+undici=7.30.2
+
+# Clients of HTTP and of WebSockets.
+install_clients() {
+    local target="${CARGO_TARGET_DIR:-target}"
+    if ! "$target/clients/bin/python" -c 'import httpx, h2, websockets' 2>/dev/null; then
+        python3 -m venv "$target/clients"
+        "$target/clients/bin/pip" install --quiet --disable-pip-version-check httpx==0.28.1 h2==4.4.1 websockets==17.4
+    fi
+    [ -d "$target/undici-$undici/node_modules/undici" ] && return
+    mkdir -p "$target/undici-$undici"
+    npm install --silent --no-audit --no-fund --prefix "$target/undici-$undici" "undici@$undici"
+}
+
+# The HTTP/2 cases of httpwg.
+install_httpwg() {
+    local target="${CARGO_TARGET_DIR:-target}"
+    [ -x "$target/httpwg/bin/httpwg" ] && return
+    cargo install --quiet --locked --debug httpwg-cli --version 0.2.5 --root "$target/httpwg"
+}
+
 install_nextest() {
     cargo nextest --version >/dev/null 2>&1 && return
     echo "cargo-nextest is missing; building it takes a few minutes"
@@ -162,7 +191,7 @@ absent() {
 
 if [ "${1:-}" != "--quick" ]; then
     section "What the tests need"
-    install_missing
+    install_missing "$@"
     install_nextest
     install_envoy
     redis-server --version
@@ -223,6 +252,14 @@ else
     cargo nextest run --locked --test assertion --test kubernetes --run-ignored only
 fi
 
+section "Clients"
+if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/undici-$undici" ]; then
+    echo "httpx, websockets and undici are not installed; bash tests/run.sh does that"
+else
+    install_clients
+    cargo nextest run --locked --test clients --run-ignored only
+fi
+
 section "Tests in a browser"
 if browser; then
     cargo nextest run --locked --test browser --run-ignored only
@@ -247,4 +284,11 @@ if [ "${1:-}" = "--long" ]; then
     cargo nextest run --locked --test sessions --test invalidation --test upstreams --run-ignored only -E 'not test(for_long)'
     # One after the other, so that their progress can be seen.
     cargo nextest run --locked --test invalidation --run-ignored only --no-capture for_long
+
+    section "Tools of others"
+    install_httpwg
+    cargo nextest run --locked --test tools --run-ignored only
+
+    section "Fuzzing"
+    bash tests/fuzz.sh
 fi
