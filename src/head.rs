@@ -126,9 +126,14 @@ impl Head {
         }
         let (authority, host) = host(parts)?;
         check_framing(parts)?;
+        let whole = target.starts_with('/');
+        if !whole && parts.version == Version::HTTP_2 {
+            return Err(HeadError::Target);
+        }
+        // Of `http://host?query` the path is `/`, which nobody has sent (RFC 9110 section 4.2.3).
         let path = match canonical_path(parts.uri.path())? {
-            Cow::Borrowed(_) => None,
-            Cow::Owned(path) => Some(path),
+            Cow::Borrowed(_) if whole => None,
+            path => Some(path.into_owned()),
         };
         Ok(Self {
             authority,

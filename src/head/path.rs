@@ -13,7 +13,7 @@
 //! | `%`, `%4`, `%zz`, `%u002e` | 400 | no escape |
 //! | escapes that are not UTF-8, such as `%c0%af` | 400 | overlong forms of `/` and `.` |
 //! | bytes above `0x7e` and blanks, not escaped | 400 | RFC 3986 section 2 |
-//! | `#` | 400 over HTTP/1.1; over HTTP/2 the library cuts it off with what follows | no part of a target |
+//! | `#` | 400 over HTTP/1.1; over HTTP/2 the library cuts it off with what follows, for all that look at it | no part of a target |
 //! | `%252e` | kept: it is `%25` and `2e` | nothing is ever decoded twice |
 //! | `/a/`, `/a.`, `/a%20`, `/A` | kept: other paths than `/a` | upper and lower case differ (section 6.2.2.1) |
 //!

@@ -86,3 +86,25 @@ async fn the_path_that_is_judged_is_the_one_that_is_sent() {
         assert_eq!(upstream.last().target(), received, "{sent}");
     }
 }
+
+#[tokio::test]
+async fn of_an_absolute_target_without_a_path_the_path_is_a_slash() {
+    let upstream = upstream();
+    let gateway = gateway()
+        .plain()
+        .upstream("app", &upstream)
+        .route("exact = \"/\"\nauth = \"public\"\nupstream = \"app\"")
+        .start()
+        .await;
+    for (sent, received) in [
+        ("http://a.test", "/"),
+        ("http://a.test?", "/?"),
+        ("http://a.test?a=/../b", "/?a=/../b"),
+    ] {
+        let mut raw = Raw::connect(gateway.plain()).await;
+        raw.write(get(sent)).await;
+        assert_eq!(raw.reply().await.unwrap().status, 200, "{sent}");
+
+        assert_eq!(upstream.last().target(), received, "{sent}");
+    }
+}
