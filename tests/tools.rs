@@ -63,7 +63,15 @@ async fn testssl_finds_nothing_above_low() {
     let findings = dir.path().join("findings.json");
     let mut command = Command::new("testssl");
     command
-        .args(["--quiet", "--color", "0", "--warnings", "off", "--ip", "127.0.0.1"])
+        .args([
+            "--quiet",
+            "--color",
+            "0",
+            "--warnings",
+            "off",
+            "--ip",
+            "127.0.0.1",
+        ])
         .arg("--add-ca")
         .arg(dir.path().join("ca.pem"))
         .arg("--jsonfile")
@@ -74,8 +82,12 @@ async fn testssl_finds_nothing_above_low() {
     let findings = std::fs::read_to_string(&findings).unwrap_or_else(|_| panic!("{told}"));
     let findings: Vec<Value> = serde_json::from_str(&findings).unwrap();
     let of = |severity: &str| {
-        let found = findings.iter().filter(|found| found["severity"] == severity);
-        found.map(|found| format!("{} {}", found["id"], found["finding"])).collect::<Vec<_>>()
+        let found = findings
+            .iter()
+            .filter(|found| found["severity"] == severity);
+        found
+            .map(|found| format!("{} {}", found["id"], found["finding"]))
+            .collect::<Vec<_>>()
     };
     for severity in ["MEDIUM", "HIGH", "CRITICAL", "FATAL"] {
         assert!(of(severity).is_empty(), "{severity}: {:?}", of(severity));
@@ -91,7 +103,9 @@ async fn testssl_finds_nothing_above_low() {
 async fn slow(gateway: &Gateway, how: &[&str], target: &str) -> String {
     let url = format!("http://{}{target}", gateway.plain());
     let mut command = Command::new("slowhttptest");
-    command.args(["-c", "200", "-r", "100", "-i", "1", "-l", "60", "-p", "10", "-u", &url]);
+    command.args([
+        "-c", "200", "-r", "100", "-i", "1", "-l", "60", "-p", "10", "-u", &url,
+    ]);
     command.args(how);
     let told = run(command).await;
     assert!(told.contains("Exit status"), "{told}");
@@ -121,7 +135,9 @@ async fn slow_clients_are_cut_off_and_others_served_meanwhile() {
     ] {
         let told = slow(&gateway, how, target).await;
         let served = told.matches("service available:").count();
-        let yes = told.lines().filter(|line| line.contains("service available:") && line.contains("YES"));
+        let yes = told
+            .lines()
+            .filter(|line| line.contains("service available:") && line.contains("YES"));
         assert!(served > 0 && yes.count() == served, "{how:?}: {told}");
         // The tool does not read the end of what it reads slowly; the gateway tells.
         if how[0] != "-X" {
@@ -155,7 +171,10 @@ impl Drop for Haproxy {
 async fn the_cases_of_httpwg_hold_but_for_those_named_here() {
     let upstream = upstream();
     let gateway = setup(&upstream).tls(&["localhost"]).start().await;
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut config = tempfile::NamedTempFile::new().unwrap();
     writeln!(
         config,

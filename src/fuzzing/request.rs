@@ -60,9 +60,9 @@ pub fn layout(bytes: &[u8]) {
         let reading = read_head(begun, &limits);
         assert!(matches!(reading, Ok(None)), "{cut} of {}", head.len());
     }
-    assert_eq!(text(read_head(head, &limits)), text(Ok(Some(whole))));
+    assert_eq!(text(&read_head(head, &limits)), text(&Ok(Some(whole))));
 }
 
-fn text(reading: Result<Option<Reading>, HeadError>) -> String {
+fn text(reading: &Result<Option<Reading>, HeadError>) -> String {
     format!("{reading:?}")
 }
