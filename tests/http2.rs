@@ -13,7 +13,8 @@ mod slow;
 
 use support::h2_raw::{
     CALM, CONTINUATION, DATA, END_HEADERS, END_STREAM, Event, HEADERS, PING, PRIORITY,
-    REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE, block, frame, setting,
+    PROTOCOL_ERROR, PUSH_PROMISE, REFUSED_STREAM, RST_STREAM, RawH2, SETTINGS, WINDOW_UPDATE,
+    block, frame, setting,
 };
 use support::{Gateway, Setup, Upstream, gateway, upstream};
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use support::gateway::log_in;
 use support::redis::eventually;
 use support::{
     Call, Connection, Gateway, PATIENCE, Redis, Upstream, gateway, soon, upstream, user,
@@ -144,7 +145,7 @@ async fn ask(proxy: &Haproxy, kind: usize, over: &AtomicBool, answers: &AtomicUs
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_while_two_gateways_restart_in_turn_behind_a_load_balancer() {
     let (redis, upstream) = (Redis::start().await, upstream());
-    support::gateway::log_in(&redis, TOKEN, &user("alice", &[]));
+    log_in(&redis, TOKEN, &user("alice", &[]));
     let mut gateways = vec![one(&redis, &upstream).await, one(&redis, &upstream).await];
     let proxy = Arc::new(Haproxy::before(&gateways).await);
     proxy.has(2).await;

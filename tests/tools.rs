@@ -198,8 +198,41 @@ async fn the_cases_of_httpwg_hold_but_for_those_named_here() {
     eventually("HAProxy to listen", PATIENCE, listens).await;
 
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut command = Command::new(target.join("httpwg/bin/httpwg-cli"));
-    command.args(["--address", &address.to_string(), "--frame-timeout", "5000"]);
+    let mut command = Command::new(target.join("httpwg/bin/httpwg"));
+    command
+        .args([
+            "--address",
+            &address.to_string(),
+            "--frame-timeout",
+            "10000",
+            "--connect-timeout",
+            "10000",
+        ])
+        .env("NO_COLOR", "1");
     let told = run(command).await;
-    println!("{told}");
+    let told = told.replace("\u{1b}[1;32m", "").replace("\u{1b}[0m", "");
+
+    let failed: Vec<_> = told.split("❌ Test failed: ").skip(1).collect();
+    let unknown = failed.iter().filter(|text| {
+        let name = text.lines().next().unwrap_or_default();
+        // The h2 library ends the stream or the connection all the same, with a less telling code.
+        let ended = text.contains("but got ProtocolError");
+        !ended && !ANSWERED.iter().any(|known| name.ends_with(known))
+    });
+    let unknown: Vec<_> = unknown
+        .map(|text| text.lines().take(3).collect::<String>())
+        .collect();
+    assert!(unknown.is_empty(), "{unknown:#?}");
+    let passed = told.matches("✅ Test passed").count();
+    assert!(passed >= 85, "only {passed} passed: {told}");
 }
+
+/// Cases in which a stream error is expected, and which get an answer with a status instead: 400 and 405, as section 8.1.1
+/// of RFC 9113 allows; the last one 200, because the library drops what must not be in a trailer before anybody sees it.
+const ANSWERED: [&str; 5] = [
+    "sends headers frame with leading space in field value",
+    "sends headers frame with trailing tab in field value",
+    "sends connect without authority",
+    "sends headers frame with mismatched host authority",
+    "sends headers frame with pseudo header in trailer",
+];

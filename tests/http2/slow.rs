@@ -81,3 +81,25 @@ async fn an_answer_that_is_not_taken_is_reset_and_one_that_is_awaited_is_not() {
     while raw.news().await != Event::Data(1, 2, true) {}
     gateway.still_serves().await;
 }
+
+#[tokio::test]
+async fn a_promise_ends_the_connection_before_its_rest_is_waited_for() {
+    let upstream = upstream();
+    let mut gateway = door(&upstream).await;
+    for flags in [0, END_HEADERS] {
+        let mut raw = RawH2::connect(&gateway, &[]).await;
+        let promised = 2_u32.to_be_bytes().to_vec();
+        let block = block(&fields(&[]));
+        raw.write(frame(PUSH_PROMISE, flags, 1, &[promised, block].concat()))
+            .await;
+
+        assert_eq!(raw.news().await, Event::GoAway(PROTOCOL_ERROR), "{flags}");
+        gateway.still_serves().await;
+    }
+    assert!(
+        upstream
+            .seen()
+            .iter()
+            .all(|seen| seen.target() == "/public/alive")
+    );
+}

@@ -5,7 +5,8 @@
 //! PING, SETTINGS, PRIORITY, empty DATA, CONTINUATION and frames nobody knows cost one each; a reset costs two, one of
 //! which its request had earned. WINDOW_UPDATE costs one too, and every KiB that we send earns one, because it must be
 //! acknowledged with them; so does every request. What is left over comes back within a second. A client beyond its
-//! budget is told ENHANCE_YOUR_CALM and cut off.
+//! budget is told ENHANCE_YOUR_CALM and cut off. So is, with PROTOCOL_ERROR, one that promises a push (section 8.4): the
+//! library would first wait for the rest of the promise.
 
 use std::io;
 use std::pin::Pin;
@@ -27,9 +28,14 @@ const MAX_LINGER: usize = 64 << 10;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const PUSH_PROMISE: u8 = 5;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const CONTINUATION: u8 = 9;
+
+/// Codes of errors (RFC 9113 section 7).
+const PROTOCOL_ERROR: u8 = 1;
+const ENHANCE_YOUR_CALM: u8 = 0x0b;
 
 /// The head of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,12 +167,12 @@ pub(super) struct Counted<T> {
     cut: Cut,
 }
 
-/// How far it is with a client beyond its budget.
+/// How far it is with a client that must go.
 #[derive(Debug)]
 enum Cut {
     No,
-    /// It is told so.
-    Telling,
+    /// It is told so, with this code.
+    Telling(u8),
     /// It is read from until then, this much more.
     Lingering(Instant, usize),
 }
@@ -203,22 +209,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Counted<T> {
                 *last_stream = frame.stream.max(*last_stream);
                 *open_head = frame.flags & END_HEADERS == 0;
             }
-            if !budget.pay(frame) {
-                *cut = Cut::Telling;
+            if frame.kind == PUSH_PROMISE {
+                *cut = Cut::Telling(PROTOCOL_ERROR);
+            } else if !budget.pay(frame) {
+                *cut = Cut::Telling(ENHANCE_YOUR_CALM);
             }
         });
     }
 
-    /// Tells a client to calm down, and is done with it. Ready when it was told, or cannot be.
+    /// Tells a client why it must go, and is done with it. Ready when it was told, or cannot be.
     fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Cut::Telling = self.cut {
-            tracing::debug!("a client sent more control frames than it may");
+        if let Cut::Telling(code) = self.cut {
+            tracing::debug!(code, "a client sent frames that it may not, or too many");
             // Within a frame of ours it would not be understood.
             if self.ours.between() {
-                let goaway = goaway(self.last_stream);
+                let goaway = goaway(self.last_stream, code);
                 let told = Pin::new(&mut self.io).poll_write(cx, &goaway)?.is_ready();
                 let flushed = Pin::new(&mut self.io).poll_flush(cx)?.is_ready();
-                tracing::trace!(told, flushed, "told it to calm down");
+                tracing::trace!(told, flushed, "told it why");
             }
             self.cut = Cut::Lingering(deadline::after(LINGER), MAX_LINGER);
         }
@@ -253,10 +261,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Counted<T> {
     }
 }
 
-/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 section 6.8).
-fn goaway(last_stream: u32) -> [u8; 17] {
+/// GOAWAY with this code (RFC 9113 section 6.8).
+fn goaway(last_stream: u32, code: u8) -> [u8; 17] {
     let [a, b, c, d] = last_stream.to_be_bytes();
-    [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, 0x0b]
+    [0, 0, 8, 7, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, code]
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Counted<T> {
