@@ -133,7 +133,8 @@ impl Head {
         // Of `http://host?query` the path is `/`, which nobody has sent (RFC 9110 section 4.2.3).
         let path = match canonical_path(parts.uri.path())? {
             Cow::Borrowed(_) if whole => None,
-            path => Some(path.into_owned()),
+            Cow::Borrowed(path) => Some(path.to_owned()),
+            Cow::Owned(path) => Some(path),
         };
         Ok(Self {
             authority,
