@@ -103,3 +103,23 @@ async fn a_promise_ends_the_connection_before_its_rest_is_waited_for() {
             .all(|seen| seen.target() == "/public/alive")
     );
 }
+
+#[tokio::test]
+async fn a_body_that_is_announced_as_empty_is_waited_for_until_it_ends() {
+    let upstream = upstream();
+    let gateway = setup(&upstream)
+        .toml("[limits]\nheader_timeout = \"300ms\"")
+        .start()
+        .await;
+    let head = begin(1, &fields(&[(":method", "POST"), ("content-length", "0")]));
+    let mut raw = RawH2::connect(&gateway, &[]).await;
+    raw.write(&head).await;
+    assert_eq!(raw.news().await, Event::Status(1, 408));
+    assert!(upstream.seen().is_empty());
+
+    let mut raw = RawH2::connect(&gateway, &[]).await;
+    let end = [frame(DATA, 0, 1, b""), frame(DATA, END_STREAM, 1, b"")].concat();
+    raw.write([head, end].concat()).await;
+    assert_eq!(raw.news().await, Event::Status(1, 200));
+    assert_eq!(upstream.last().header("content-length"), Some("0"));
+}

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::server::conn::http2;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -28,6 +30,7 @@ use super::drain::{Stage, Watch};
 use super::span::Span;
 use crate::body::Incoming;
 use crate::deadline::{self, LazyTimer};
+use crate::head::HeadError;
 use crate::peer::Peer;
 use crate::quota::Ticket;
 use crate::refusal::Refusal;
@@ -63,7 +66,7 @@ pub(super) async fn serve<T, H>(
 {
     let client = Arc::new(Client::new(peer));
     let io = TokioIo::new(Counted::new(io, rules.control_frames, rules.head));
-    let service = service(hall, Arc::clone(&client));
+    let service = service(hall, Arc::clone(&client), rules.head);
     let connection = pin!(rules.builder.serve_connection(io, service));
     let stop = http2::Connection::graceful_shutdown;
     drive(connection, &client, rules, watch, stop).await;
@@ -133,6 +136,7 @@ impl Drop for UnderWay {
 fn service<H: Handler>(
     hall: Arc<Hall<H>>,
     client: Arc<Client>,
+    patience: Duration,
 ) -> impl Service<
     Request<hyper::body::Incoming>,
     Response = Response<Answer>,
@@ -140,19 +144,48 @@ fn service<H: Handler>(
     Future: Future<Output = Result<Response<Answer>, Infallible>> + Send + 'static,
 > {
     service_fn(move |request: Request<hyper::body::Incoming>| {
-        let request = request.map(Incoming::Http2);
+        let mut request = request.map(Incoming::Http2);
         let under_way = UnderWay::begin(&client, hall.rooms.begin());
         let handler = hall.handler.load_full();
         async move {
             let peer = &under_way.client.peer;
-            let mut response = match under_way.ticket {
-                Some(_) => handler.handle(request, peer).await,
-                None => handler.refuse(request, peer, Refusal::Overloaded).await,
+            let fault = match under_way.ticket {
+                Some(_) => await_nothing(request.body_mut(), patience).await.err(),
+                None => Some(Refusal::Overloaded),
+            };
+            let mut response = match fault {
+                None => handler.handle(request, peer).await,
+                Some(refusal) => handler.refuse(request, peer, refusal).await,
             };
             peer.promise(response.headers_mut());
             Ok(response.map(|body| Answer::new(body, under_way)))
         }
     })
+}
+
+/// Waits for the end of a body that is announced as empty but has not ended yet. If something comes after all, the
+/// request is malformed, and must not have gone upstream by then (RFC 9113 section 8.1.1).
+///
+/// # Errors
+/// Something came, or the end did not come in time.
+async fn await_nothing(body: &mut Incoming, patience: Duration) -> Result<(), Refusal> {
+    if body.is_end_stream() || body.size_hint().exact() != Some(0) {
+        return Ok(());
+    }
+    let end = async {
+        loop {
+            let frame = poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await;
+            match frame {
+                None => return Ok(()),
+                Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
+                Some(Ok(_) | Err(_)) => return Err(HeadError::Length.into()),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(patience, end).await;
+    ended.unwrap_or_else(|_| Err(HeadError::Late.into()))?;
+    *body = Incoming::None;
+    Ok(())
 }
 
 /// Drives a connection to its end; at the word to stop, or when it has been idle for too long, it is told to come to one.
