@@ -178,12 +178,12 @@ async fn await_nothing(body: &mut Incoming, patience: Duration) -> Result<(), Re
             match frame {
                 None => return Ok(()),
                 Some(Ok(frame)) if frame.data_ref().is_none_or(Bytes::is_empty) => {}
-                Some(Ok(_) | Err(_)) => return Err(HeadError::Length.into()),
+                Some(Ok(_) | Err(_)) => return Err(HeadError::Length),
             }
         }
     };
     let ended = tokio::time::timeout(patience, end).await;
-    ended.unwrap_or_else(|_| Err(HeadError::Late.into()))?;
+    ended.unwrap_or(Err(HeadError::Late))?;
     *body = Incoming::None;
     Ok(())
 }
