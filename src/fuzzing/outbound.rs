@@ -37,6 +37,7 @@ static ROUTES: LazyLock<Routes> = LazyLock::new(|| {
     Routes::build(
         &config,
         &upstreams.expect("an address is no name to look up"),
+        None,
     )
 });
 
@@ -55,6 +56,7 @@ pub fn outbound(bytes: &[u8]) {
         peer: &peer,
         origin: &origin,
         request_id: &HeaderValue::from_static("an-id"),
+        token: None,
     };
     let permit = judged().expect("nothing is asked for");
     let path = head.path(&request.clone().into_parts().0).to_owned();
