@@ -5,7 +5,7 @@
 )]
 
 use std::convert::Infallible;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Stdout, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -61,8 +61,8 @@ enum Command {
     Role(role::Role),
     /// Make a key for the admin API: prints it once, and the line for gateway.toml that lets it in.
     AdminKey(admin_key::AdminKey),
-    /// Print the JSON schema of gateway.toml, for editors.
-    Schema,
+    /// Print the JSON schema of gateway.toml, for editors, or its manual.
+    Schema(schema::Form),
     /// Start a gateway with a sample upstream, users and sessions, and print curl lines to try.
     Demo(Demo),
 }
@@ -132,23 +132,23 @@ fn main() -> ExitCode {
 /// Does what was asked for. Whatever there is to say has been printed then.
 fn answer(command: Command) -> anyhow::Result<Verdict> {
     server::install_crypto();
-    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let (mut out, mut err) = (Printer(std::io::stdout()), std::io::stderr());
     match command {
         Command::Check(order) => look(order, &mut out),
-        Command::Schema => schema::run(&mut out)
+        Command::Schema(form) => schema::run(form, &mut out)
             .map(|()| Verdict::Done)
             .context("cannot write the schema"),
         Command::AdminKey(order) => admin_key::run(&order, &mut out).map(|()| Verdict::Done),
         Command::Session(order) => {
-            drop(start_log("error", LogFormat::Text)?);
+            drop(start_log(QUIET, LogFormat::Text)?);
             block_on(session::run(order, &mut out, &mut err))
         }
         Command::User(order) => {
-            drop(start_log("error", LogFormat::Text)?);
+            drop(start_log(QUIET, LogFormat::Text)?);
             block_on(user::run(order, &mut out, &mut err))
         }
         Command::Role(order) => {
-            drop(start_log("error", LogFormat::Text)?);
+            drop(start_log(QUIET, LogFormat::Text)?);
             block_on(role::run(order, &mut out, &mut err))
         }
         Command::Run(file) => {
@@ -171,7 +171,7 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
             let Some(config) = read(&question.file)? else {
                 return Ok(Verdict::No);
             };
-            drop(start_log("error", LogFormat::Text)?);
+            drop(start_log(QUIET, LogFormat::Text)?);
             let question = explain::Question {
                 method: question.method,
                 url: question.url,
@@ -196,17 +196,50 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
 }
 
 /// `check`, with or without a token.
-fn look(order: Check, out: &mut std::io::Stdout) -> anyhow::Result<Verdict> {
+fn look(order: Check, out: &mut Printer) -> anyhow::Result<Verdict> {
     let Some(token) = order.token else {
-        let color = out.is_terminal();
+        let color = is_colorful(&out.0);
         return Ok(check::run(&order.file.config, out, color)?.into());
     };
     let Some(config) = read(&order.file)? else {
         return Ok(Verdict::No);
     };
-    drop(start_log("error", LogFormat::Text)?);
+    drop(start_log(QUIET, LogFormat::Text)?);
     let token = token_or_stdin(token)?;
     block_on(held::run(&config, &token, out))
+}
+
+/// What commands log that do one thing and end: why the store cannot be asked.
+const QUIET: &str = "error,drawbridge::store::redis::watchdog=warn";
+
+/// Standard output. When its reader is gone, as `head` is after some lines, nothing is left to do.
+struct Printer(Stdout);
+
+impl Write for Printer {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        end_unread(self.0.write(text))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        end_unread(self.0.flush())
+    }
+}
+
+/// Ends with the code that shells expect of who writes to a pipe that nobody reads.
+fn end_unread<T>(written: std::io::Result<T>) -> std::io::Result<T> {
+    if written
+        .as_ref()
+        .is_err_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    {
+        std::process::exit(141);
+    }
+    written
+}
+
+/// Whether to write in color: to people, unless they would rather not (<https://no-color.org>).
+fn is_colorful(stream: &impl IsTerminal) -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !unwanted
 }
 
 fn token_or_stdin(token: String) -> anyhow::Result<String> {
@@ -223,7 +256,7 @@ fn token_or_stdin(token: String) -> anyhow::Result<String> {
 /// The configuration; `None` if it cannot be served and everybody has been told why. Warnings are told too.
 fn read(file: &ConfigFile) -> anyhow::Result<Option<Config>> {
     let mut told = Vec::new();
-    let config = check::load(&file.config, &mut told, std::io::stderr().is_terminal())?;
+    let config = check::load(&file.config, &mut told, is_colorful(&std::io::stderr()))?;
     std::io::stderr().write_all(&told)?;
     Ok(config)
 }
@@ -235,7 +268,7 @@ fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<run::SetFilter> 
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+        .with_ansi(is_colorful(&std::io::stderr()));
     Ok(match format {
         LogFormat::Text => {
             let log = log.with_filter_reloading();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use support::admin::{key, keys};
 use support::gateway::PROGRAM;
-use support::redis::free_port;
+use support::redis::{Settings, free_port};
 use support::{Call, Gateway, Redis, gateway, upstream};
 
 /// Somebody at a shell, with a configuration or with an admin API to talk to.
@@ -575,4 +575,101 @@ async fn a_minted_key_opens_and_its_line_is_what_the_configuration_wants() {
         .output()
         .unwrap();
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn why_the_store_cannot_be_asked_is_told() {
+    let redis = Settings::default().password("right").start().await;
+    let url = format!("redis://127.0.0.1:{}", redis.port());
+    for (store, why) in [
+        (
+            format!("redis = \"{url}\""),
+            "it wants a password, and none is set",
+        ),
+        (
+            format!("redis = \"{url}\"\npassword = \"hunter2\""),
+            "the user or the password is wrong",
+        ),
+        (
+            format!("redis = \"redis://127.0.0.1:{}\"", free_port()),
+            "refused",
+        ),
+        (
+            format!("redis = \"rediss://127.0.0.1:{}\"", redis.port()),
+            "does only one side speak TLS?",
+        ),
+        (
+            format!(
+                "redis = \"redis-sentinel://127.0.0.1:{}?sentinelServiceName=main\"\npassword = \"right\"",
+                redis.port()
+            ),
+            "is it a sentinel or a cluster, as the URL says?",
+        ),
+    ] {
+        let (_folder, config) = configure(&store);
+        let shell = Shell::at(&config);
+
+        let (code, _, told) = shell.run(&["session", "list", "alice"]);
+
+        assert_eq!(code, Some(3), "{store}: {told}");
+        assert!(
+            told.contains("Redis is out of reach") && told.contains(why),
+            "{store}: {told}"
+        );
+        assert!(
+            !told.contains("hunter2") && !told.contains("right\""),
+            "{told}"
+        );
+        let (_, explained, told) =
+            shell.run(&["explain", "GET", "http://a.test/", "--token", "some-token"]);
+        assert!(
+            explained.contains("503") && told.contains(why),
+            "{store}: {explained}{told}"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure_to_tell_about() {
+    let (_folder, config) = configure("embedded = \"s.redb\"");
+    let config = config.display();
+    for line in [
+        "schema",
+        "schema --markdown",
+        &format!("check --config {config}"),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(PROGRAM);
+        command.args(line.split(' ')).stdout(writer);
+
+        let (code, _, told) = told(command.output().unwrap());
+
+        assert_eq!((code, told.as_str()), (Some(141), ""), "{line}");
+    }
+}
+
+/// Standard output and standard error are the same terminal here.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_gets_colors_unless_somebody_would_rather_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("gateway.toml");
+    std::fs::write(&bad, "[store]\nembeded = \"s.redb\"\n").unwrap();
+    for (no_color, colorful) in [("", true), ("1", false)] {
+        let output = Command::new("script")
+            .args([
+                "-qec",
+                &format!("{PROGRAM} check --config {}", bad.display()),
+                "/dev/null",
+            ])
+            .env("NO_COLOR", no_color)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let (_, printed, _) = told(output);
+
+        assert!(printed.contains("unknown key"), "{printed}");
+        assert_eq!(printed.contains("\u{1b}["), colorful, "{printed:?}");
+    }
 }

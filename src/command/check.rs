@@ -138,7 +138,11 @@ fn read(path: &Path) -> Result<Loaded, Unreadable> {
         });
     }
     faults.extend(warnings);
-    Err(Unreadable::Faults { file, faults })
+    Err(Unreadable::Faults {
+        file,
+        faults,
+        partly: false,
+    })
 }
 
 fn refuse(
@@ -149,11 +153,28 @@ fn refuse(
 ) -> io::Result<()> {
     let shown = path.display();
     match unreadable {
-        Unreadable::Faults { file, faults } => {
+        Unreadable::Faults {
+            file,
+            faults,
+            partly,
+        } => {
             write!(out, "{}", file.render(faults, color))?;
-            writeln!(out, "{shown}: {}", tally(faults))
+            let rest = match partly {
+                true => "; whether the rest fits together is looked at when each value is right",
+                false => "",
+            };
+            writeln!(out, "{shown}: {}{rest}", tally(faults))
         }
-        Unreadable::File { source, .. } => writeln!(out, "error: {shown} cannot be read: {source}"),
+        Unreadable::File { source, .. } => {
+            writeln!(out, "error: {shown} cannot be read: {source}")?;
+            if source.kind() == io::ErrorKind::NotFound {
+                writeln!(
+                    out,
+                    "  = help: name the file with --config FILE or in DRAWBRIDGE_CONFIG"
+                )?;
+            }
+            Ok(())
+        }
     }
 }
 

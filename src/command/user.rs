@@ -261,15 +261,23 @@ pub(super) fn done(_: &Value) -> String {
 
 fn rights(rights: &Value) -> String {
     let mut lines = Table::new(&["permissions", &words(at(rights, "/permissions"))]);
-    lines.line(["roles".to_owned(), words(at(rights, "/roles"))]);
-    lines.line(["denied".to_owned(), words(at(rights, "/denied"))]);
+    line_up(&mut lines, rights);
     lines.render()
 }
 
+/// What stands below the permissions.
+fn line_up(lines: &mut Table, rights: &Value) {
+    lines.line(["roles".to_owned(), words(at(rights, "/roles"))]);
+    lines.line(["denied".to_owned(), words(at(rights, "/denied"))]);
+}
+
 fn shown(user: &Value) -> String {
-    let mut text = Table::new(&["user", &words(at(user, "/user_id"))]).render();
-    text += &rights(at(user, "/rights"));
-    text += &Table::new(&["risk", &words(at(user, "/risk"))]).render();
+    let mut lines = Table::new(&["user", &words(at(user, "/user_id"))]);
+    let held = words(at(user, "/rights/permissions"));
+    lines.line(["permissions".to_owned(), held]);
+    line_up(&mut lines, at(user, "/rights"));
+    lines.line(["risk".to_owned(), words(at(user, "/risk"))]);
+    let mut text = lines.render();
     let bans = at(user, "/bans").as_object().into_iter().flatten();
     let mut table_of_bans = Table::new(&["BAN", "UNTIL", "SINCE", "REASON"]);
     let mut banned = false;

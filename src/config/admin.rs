@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::listen::ListenerTls;
@@ -76,7 +76,7 @@ pub struct AdminClient {
 }
 
 /// What a caller of the admin API may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Scope {
     /// See sessions, users and roles; introspect tokens.
     #[serde(rename = "sessions:read")]

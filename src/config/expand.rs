@@ -11,7 +11,7 @@ use toml::de::DeTable;
 
 use super::document;
 use super::fault::Fault;
-use super::files::Content;
+use super::files::{Content, why_unread};
 
 /// What values may refer to. A process has one environment; a test has its own.
 #[derive(Clone, Copy)]
@@ -156,7 +156,7 @@ fn file(written: &str, path: &Path) -> Result<(String, Content), Wrong> {
     let mut content = String::new();
     File::open(path)
         .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut content))
-        .map_err(|error| wrong(format!("the file cannot be read ({})", error.kind())))?;
+        .map_err(|error| wrong(format!("the file cannot be read: {}", why_unread(&error))))?;
     if content.len() as u64 > MAX_FILE {
         return Err(wrong(format!("the file is larger than {MAX_FILE} bytes")));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The files, and what was in each of them when it was read, or before.
@@ -28,5 +29,13 @@ impl Content {
         let mut hasher = DefaultHasher::new();
         bytes.hash(&mut hasher);
         Self(Some(hasher.finish()))
+    }
+}
+
+/// Why a file cannot be read, in the words of people.
+pub(super) fn why_unread(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        kind => kind.to_string(),
     }
 }

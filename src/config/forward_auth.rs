@@ -1,7 +1,7 @@
 //! Proxies that forward requests themselves, and ask the gateway before they do.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::value::{Network, PathPattern, SigninUrl};
 
@@ -23,7 +23,7 @@ pub struct ForwardAuth {
 }
 
 /// A proxy that asks before it forwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AskingProxy {
     /// nginx, with `auth_request`: tells in `X-Original-URL` and `X-Original-Method`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::value::{HeaderName, Network, Size};
 
@@ -45,7 +45,7 @@ impl Identity {
 
 /// Names of identity headers. What sessions here do not have, such as an address of e-mail, is always written empty:
 /// an upstream that knows the name must not believe a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preset {
     /// `X-User-Id`, `X-User-Permissions`, `X-User-Roles`, `X-Device-Id`, `X-Device-Type`, `X-Actor-Id`, `X-Request-Id`.
@@ -118,7 +118,7 @@ impl Preset {
 }
 
 /// What a header can carry: a part of the session, or something about the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum IdentityField {
     /// The user's id.
@@ -158,7 +158,7 @@ pub enum IdentityField {
 }
 
 /// What to do with identity values that are not plain visible ASCII.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// Percent-encode every byte outside visible ASCII, and `%` itself; in lists also the comma.

@@ -1,7 +1,7 @@
 //! How many requests may come: rate limits, and the guard against guessed tokens.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::value::{LimitName, Rate};
 
@@ -37,7 +37,7 @@ impl RateLimit {
 }
 
 /// Whose requests share a bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitBy {
     /// Those of one client address; of IPv6 the first 64 bits count. Asked before the session is looked up.
@@ -74,7 +74,7 @@ impl LimitBy {
 }
 
 /// Where requests are counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitScope {
     /// In this process. Costs nothing, and every gateway allows the whole rate.
@@ -85,7 +85,7 @@ pub enum LimitScope {
 }
 
 /// What becomes of a request while a shared limit cannot be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnError {
     /// It passes uncounted.

@@ -50,6 +50,8 @@ pub enum Unreadable {
         file: Source,
         /// Everything that is wrong with it.
         faults: Vec<Fault>,
+        /// Whether only each value by itself was looked at, because what they say together cannot be known yet.
+        partly: bool,
     },
 }
 
@@ -71,13 +73,20 @@ pub fn read(path: &Path) -> Result<Loaded, Unreadable> {
     };
     let mut config = match parsed {
         Ok(config) => config,
-        Err(faults) => return Err(Unreadable::Faults { file, faults }),
+        Err(faults) => {
+            return Err(Unreadable::Faults {
+                file,
+                faults,
+                partly: true,
+            });
+        }
     };
     let found = check::run(&config);
     if found.iter().any(Fault::is_error) {
         return Err(Unreadable::Faults {
             file,
             faults: found,
+            partly: false,
         });
     }
     config.files.text.insert(path.to_owned(), content);

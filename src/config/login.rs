@@ -1,7 +1,7 @@
 //! What happens to a login that an upstream announces, and who may use a cookie.
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::value::{CookieDomain, CookieName, HeaderName, PathPattern, SigninUrl, WebOrigin};
 
@@ -27,7 +27,7 @@ pub struct Login {
 }
 
 /// How a client gets its token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LoginAnswer {
     /// As a cookie, next to the upstream's answer: for browsers.
@@ -38,7 +38,7 @@ pub enum LoginAnswer {
 }
 
 /// What of an upstream's answer ends the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogoutSign {
     /// Its success: 2xx or 3xx.
@@ -143,7 +143,7 @@ impl Default for LoginCookie {
 }
 
 /// From which pages requests carry a cookie (RFC 6265bis section 4.1.2.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SameSite {
     /// The site's own pages, and links from others.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::value::{Duration, RealmName};
 
@@ -64,7 +64,7 @@ impl Default for Sessions {
 }
 
 /// What a login does that would be one too many.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnLimit {
     /// It is refused.
@@ -77,7 +77,7 @@ pub enum OnLimit {
 }
 
 /// What is asked of sessions that somebody else's login service wrote.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Foreign {
     /// Their users' records count: bans, kicks and rights.
@@ -88,7 +88,7 @@ pub enum Foreign {
 }
 
 /// What becomes of a foreign session that does not say when it began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WithoutIat {
     /// It goes on.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::layout::{Foreign, Layout};
@@ -133,7 +133,7 @@ impl Default for Tokens {
 }
 
 /// A set of characters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Charset {
     /// `A-Z a-z 0-9 - . _ ~ + / =` (RFC 9110 token68): base64, base64url, hex, UUID, JWT.
@@ -146,7 +146,7 @@ pub enum Charset {
 }
 
 /// What the store's key holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AtRest {
     /// The token.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::limit::{LimitBy, LimitScope, RateLimit};
@@ -88,7 +88,7 @@ fn default_algorithms() -> Vec<JwsAlgorithm> {
 }
 
 /// What happens to a logout token with a `sid` that no login has named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UnknownSid {
     /// All sessions of the token's `sub` end: rather one too many than one too few.
@@ -99,7 +99,7 @@ pub enum UnknownSid {
 }
 
 /// A signature algorithm (RFC 7518 section 3.1, RFC 8037). None with a shared secret, and never `none`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum JwsAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     RS256,

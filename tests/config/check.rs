@@ -73,7 +73,7 @@ fn listeners() {
             LISTEN,
             "address = \"0.0.0.0:443\"\ntls = { certificates = [{ cert = \"Cargo.toml\", key = \"/\" }] }",
             &[
-                "error 4:34 the certificate file `/nowhere/Cargo.toml` cannot be read: entity not found",
+                "error 4:34 the certificate file `/nowhere/Cargo.toml` cannot be read: there is no such file",
                 "error 4:54 the key file `/` cannot be read: it is a folder",
             ],
         ),
@@ -470,9 +470,19 @@ fn command_check_prints_all_and_says_whether_it_would_start() {
         !good && said.ends_with("gateway.toml: 1 error, 1 warning\n"),
         "{said}"
     );
+    let (good, said) = check(&spoil("prefix = \"/\"", "prefix = \"no\""));
+    assert!(
+        !good && said.ends_with("gateway.toml: 1 error; whether the rest fits together is looked at when each value is right\n"),
+        "{said}"
+    );
 
     std::fs::remove_file(&path).unwrap();
     let mut out = Vec::new();
     assert!(!drawbridge::command::check::run(&path, &mut out, false).unwrap());
-    assert!(String::from_utf8(out).unwrap().contains("cannot be read"));
+    let said = String::from_utf8(out).unwrap();
+    assert!(said.contains("cannot be read"), "{said}");
+    assert!(
+        said.contains("help: name the file with --config FILE"),
+        "{said}"
+    );
 }

@@ -332,7 +332,7 @@ fn what_cannot_be_expanded_is_reported_once_and_by_name() {
         ("${PORT", "`${` without a name"),
         (
             "file:absent",
-            "`file:absent`: the file cannot be read (entity not found)",
+            "`file:absent`: the file cannot be read: there is no such file",
         ),
         (
             "file:large",

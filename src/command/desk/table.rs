@@ -20,8 +20,14 @@ impl Table {
         self.lines.push(cells.into_iter().collect());
     }
 
-    /// As text: columns as wide as their widest cell, two blanks between.
+    /// As text that fits the terminal, if standard output is one.
     pub(in crate::command) fn render(&self) -> String {
+        let room = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+        self.within(room.unwrap_or(usize::MAX))
+    }
+
+    /// Columns as wide as their widest cell, two blanks between; or, where that is wider than `room`, one block for each line.
+    fn within(&self, room: usize) -> String {
         let columns = self.lines.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.lines.iter().filter_map(|line| line.get(column));
@@ -30,6 +36,11 @@ impl Table {
         let widths: Vec<usize> = (0..columns)
             .map(|column| width(column).unwrap_or(0))
             .collect();
+        let whole = widths.iter().sum::<usize>() + 2 * columns.saturating_sub(1);
+        // Pairs are as narrow as they can be.
+        if whole > room && columns > 2 && self.lines.len() > 1 {
+            return self.blocks();
+        }
         let mut text = String::new();
         for line in &self.lines {
             let cells = line.iter().zip(&widths);
@@ -41,6 +52,22 @@ impl Table {
             text.push('\n');
         }
         text
+    }
+
+    /// Every line as cells under each other, each behind the head of its column.
+    fn blocks(&self) -> String {
+        let Some((head, lines)) = self.lines.split_first() else {
+            return String::new();
+        };
+        let widest = head.iter().map(|name| name.chars().count()).max();
+        let width = widest.unwrap_or(0);
+        let block = |line: &Vec<String>| -> String {
+            let cells = head.iter().zip(line);
+            cells
+                .map(|(name, cell)| format!("{name:width$}  {}\n", clean(cell)))
+                .collect()
+        };
+        lines.iter().map(block).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -104,6 +131,26 @@ mod tests {
         assert_eq!(
             table.render(),
             "SID     NAME\na       Büro\u{fffd}[2J\nabcdef  -\n"
+        );
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_for_its_terminal_becomes_blocks() {
+        let mut table = Table::new(&["SESSION", "NAME", "TYPE"]);
+        table.line(["a".to_owned(), "Pixel".to_owned(), "phone".to_owned()]);
+        table.line(["b".to_owned(), String::new(), "tv".to_owned()]);
+
+        let wide = "SESSION  NAME   TYPE\na        Pixel  phone\nb        -      tv\n";
+        assert_eq!(table.within(21), wide);
+        assert_eq!(
+            table.within(20),
+            "SESSION  a\nNAME     Pixel\nTYPE     phone\n\nSESSION  b\nNAME     -\nTYPE     tv\n"
+        );
+        let mut pairs = Table::new(&["access token", "dbt_0123456789"]);
+        pairs.line(["ends".to_owned(), "never".to_owned()]);
+        assert_eq!(
+            pairs.within(10),
+            "access token  dbt_0123456789\nends          never\n"
         );
     }
 

@@ -25,6 +25,7 @@ use std::path::Path;
 
 use super::Config;
 use super::fault::Fault;
+use super::files::why_unread;
 
 /// Everything that is wrong with this configuration, in the order of the file.
 ///
@@ -69,7 +70,7 @@ fn readable(path: &Path, span: Range<usize>, what: &str, faults: &mut Vec<Fault>
     let problem = match File::open(path).and_then(|file| file.metadata()) {
         Ok(found) if found.is_dir() => "it is a folder".to_owned(),
         Ok(_) => return,
-        Err(error) => error.kind().to_string(),
+        Err(error) => why_unread(&error),
     };
     faults.push(
         Fault::error(

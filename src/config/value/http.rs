@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::string_schema;
+use super::{string_schema, written};
 
 /// The name of a header, kept in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct HeaderName(String);
 
@@ -101,6 +101,12 @@ string_schema!(
     "bearer, header:NAME or cookie:NAME"
 );
 
+written!(TokenSource, source => match source {
+    TokenSource::Bearer => "bearer".to_owned(),
+    TokenSource::Header(name) => format!("header:{}", name.as_str()),
+    TokenSource::Cookie(name) => format!("cookie:{name}"),
+});
+
 /// A host: a name, or `*.` and a name for exactly one label below it. Kept in lower case, without a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
@@ -160,7 +166,7 @@ string_schema!(
 );
 
 /// A path that starts with `/`, in the canonical form that requests are brought to.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct PathPattern(String);
 
@@ -241,8 +247,10 @@ impl TryFrom<String> for Method {
 
 string_schema!(Method, r"^[A-Z-]+$", "Request method in capitals");
 
+written!(Method, method => method.0);
+
 /// A permission, parts joined with `:`. `*` stands for one part, or at the end for all the rest.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct PermissionPattern(String);
 
@@ -276,7 +284,7 @@ string_schema!(
 );
 
 /// A protocol in `Upgrade` that this gateway passes through as bytes. `h2c` is not one: it would carry requests past the rules.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct UpgradeName(String);
 
@@ -311,7 +319,7 @@ string_schema!(
 );
 
 /// The name of a rate limit, as clients see it in `RateLimit`: 1 to 64 letters, digits, `.`, `_` and `-`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct LimitName(String);
 

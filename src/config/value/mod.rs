@@ -43,6 +43,20 @@ macro_rules! string_schema {
 
 use string_schema;
 
+/// Lets a value be written as it is read: that is how the schema shows defaults.
+macro_rules! written {
+    ($name:ident, $value:ident => $text:expr) => {
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+                let $value = self;
+                out.collect_str(&$text)
+            }
+        }
+    };
+}
+
+use written;
+
 /// A length of time with its unit: `"250ms"`, `"5s"`, `"1h 30m"`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -87,6 +101,8 @@ string_schema!(
     "Number with unit: 250ms, 5s, 1h"
 );
 
+written!(Duration, it => humantime::format_duration(it.0));
+
 /// A number of bytes with its unit: `"512B"`, `"16KiB"`, `"8MiB"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
@@ -119,6 +135,17 @@ impl Size {
     }
 }
 
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |unit: u64| self.0 >= unit && self.0.is_multiple_of(unit);
+        match self.0 {
+            n if whole(1 << 20) => write!(f, "{}MiB", n >> 20),
+            n if whole(1 << 10) => write!(f, "{}KiB", n >> 10),
+            n => write!(f, "{n}B"),
+        }
+    }
+}
+
 impl TryFrom<String> for Size {
     type Error = String;
 
@@ -142,6 +169,8 @@ string_schema!(
     r"^\d+(\.\d+)?\s*([kKMGT]i?)?B$",
     "Number with unit: 512B, 16KiB, 8MiB"
 );
+
+written!(Size, size => size);
 
 /// A number of bytes a second: `"1KiB/s"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -181,6 +210,8 @@ string_schema!(
     r"^\d+(\.\d+)?\s*([kKMGT]i?)?B\s*/s$",
     "Size a second: 512B/s, 1KiB/s"
 );
+
+written!(ByteRate, rate => format_args!("{}/s", rate.0));
 
 /// A part of a whole: `"1%"`, `"0.5%"`.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -224,6 +255,8 @@ string_schema!(
     r"^\d+(\.\d+)?\s*%$",
     "Percentage from 0 to 100: 1%, 0.5%"
 );
+
+written!(Ratio, ratio => format_args!("{}%", ratio.0 * 100.0));
 
 /// A rate: `"100/s"`, `"600/m"`, `"1000/h"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -274,3 +307,9 @@ string_schema!(
     r"^\s*[1-9]\d*\s*/\s*[smh]\s*$",
     "Count per second, minute or hour: 100/s, 600/m, 1000/h"
 );
+
+written!(Rate, rate => format_args!("{}/{}", rate.count, match rate.per.as_secs() {
+    1 => 's',
+    60 => 'm',
+    _ => 'h',
+}));

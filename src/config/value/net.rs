@@ -6,7 +6,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::string_schema;
+use super::{string_schema, written};
 
 /// An endpoint's address: scheme, host and port, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
@@ -123,3 +123,5 @@ string_schema!(
     r"^[0-9A-Fa-f.:]+(/\d+)?$",
     "Network 10.0.0.0/8, or one address"
 );
+
+written!(Network, network => network.0);

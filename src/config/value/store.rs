@@ -4,9 +4,9 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::string_schema;
+use super::{string_schema, written};
 
 /// A secret: never printed.
 #[derive(Debug, Clone, Deserialize)]
@@ -84,6 +84,8 @@ string_schema!(
     "Key with {token} exactly once: login:token:{token}"
 );
 
+written!(KeyTemplate, key => format_args!("{}{{token}}{}", key.before, key.after));
+
 /// A way into a JSON record: names joined with dots.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -125,8 +127,10 @@ string_schema!(
     "Names joined with dots: device.id"
 );
 
+written!(FieldPath, path => path.0.join("."));
+
 /// What stands in front of minted tokens: 2 to 16 letters and digits, then `_`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct TokenPrefix(String);
 
@@ -168,7 +172,7 @@ string_schema!(
 );
 
 /// The name of a realm: 1 to 32 lower-case letters, digits and hyphens.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct RealmName(String);
 

@@ -5,12 +5,12 @@ use std::num::NonZeroU16;
 use http::StatusCode;
 use http::uri::PathAndQuery;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::string_schema;
 
 /// The share of the load that an endpoint takes, next to the others' weights: 1 to 100.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "u16")]
 pub struct Weight(NonZeroU16);
 
@@ -69,6 +69,12 @@ impl TryFrom<u16> for Status {
             .ok_or_else(|| {
                 format!("`{number}` is not the status of an answer; 200 to 599 are allowed")
             })
+    }
+}
+
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_u16(self.0.as_u16())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Origin, string_schema};
+use super::{Origin, string_schema, written};
 
 /// The origin of a page as browsers write it (RFC 6454 section 6.2): scheme, host in lower case, and the port where it
 /// is not the scheme's own. Two origins are the same exactly if these texts are.
@@ -75,8 +75,10 @@ string_schema!(
     "https://host or https://host:port"
 );
 
+written!(WebOrigin, origin => origin);
+
 /// The name of a cookie that we set.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String")]
 pub struct CookieName(String);
 
@@ -253,6 +255,8 @@ string_schema!(
     r"^.*\{sub\}.*$",
     "User id with {sub} exactly once: {sub}"
 );
+
+written!(UserTemplate, user => user.of("{sub}"));
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::config::{Options, Server};
 use fred::types::{ConnectHandle, Value};
@@ -93,8 +93,8 @@ async fn connect(setup: &Setup, place: &str) -> Connection {
     match attempt(setup).await {
         Ok(connection) => connection,
         Err(error) => {
-            let reason = error.as_ref().map_or("no answer", reason);
-            tracing::warn!(%place, reason, "Redis is out of reach");
+            let reason = reason(error.as_ref());
+            tracing::warn!(%place, %reason, "Redis is out of reach");
             let connection = reconnect(setup).await;
             tracing::info!(%place, "Redis is there");
             connection
@@ -234,7 +234,31 @@ fn has_moved(client: &Client, first: &mut Option<Address>, named: Address) -> bo
         .any(|server: &Server| *server.host == *host && server.port == port)
 }
 
-/// Why there is no connection: the server's own code, or the kind of failure.
-fn reason(error: &Error) -> &str {
-    failure::code(error).unwrap_or_else(|| error.kind().to_str())
+/// Why there is no connection, and what that means more often than not. Of what a server says only its code is told, for
+/// the rest may repeat a password.
+fn reason(error: Option<&Error>) -> String {
+    let Some(error) = error else {
+        return SILENT.to_owned();
+    };
+    let Some(code) = failure::code(error) else {
+        return match error.kind() {
+            ErrorKind::Timeout => SILENT.to_owned(),
+            ErrorKind::IO | ErrorKind::Tls => error.details().to_owned(),
+            kind => kind.to_str().to_owned(),
+        };
+    };
+    let meaning = match code {
+        "NOAUTH" => "it wants a password, and none is set",
+        "WRONGPASS" => "the user or the password is wrong",
+        "NOPERM" => "its ACL does not let this user do what is needed",
+        "ERR" => {
+            "it does not know what it was asked: is it a sentinel or a cluster, as the URL says?"
+        }
+        _ => return code.to_owned(),
+    };
+    format!("{code}: {meaning}")
 }
+
+/// What a server that speaks TLS does when it is not asked in TLS, and the other way round.
+const SILENT: &str =
+    "no answer: is it frozen, does a firewall swallow packets, or does only one side speak TLS?";
