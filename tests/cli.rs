@@ -630,6 +630,20 @@ async fn why_the_store_cannot_be_asked_is_told() {
 }
 
 #[test]
+fn a_name_that_is_empty_is_asked_for() {
+    let (_folder, config) = configure("embedded = \"s.redb\"");
+    let shell = Shell::at(&config);
+    for words in [
+        &["session", "create", ""][..],
+        &["session", "kick", "", "--all"],
+        &["user", "ban", ""],
+        &["role", "set", "", "orders:read"],
+    ] {
+        shell.fails(words, 2, "a value is required for");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure_to_tell_about() {
     let (_folder, config) = configure("embedded = \"s.redb\"");
     let config = config.display();

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 use toml::{Table, Value};
@@ -153,12 +154,16 @@ impl Whole {
                 .for_each(|(key, value)| self.supply(key, value)),
             Value::Array(all) => all.iter_mut().for_each(|value| self.supply(key, value)),
             Value::String(text) => {
+                let named = matches!(
+                    key,
+                    "cert" | "key" | "ca" | "client_ca" | "tls_ca" | "redis_ca"
+                );
                 if let Some(path) = text.strip_prefix("file:") {
                     *text = format!("file:{}", self.file(path, "hunter2"));
-                } else if matches!(key, "cert" | "ca" | "client_ca" | "tls_ca" | "redis_ca") {
-                    *text = self.file(text, &pair().0);
-                } else if key == "key" && text.contains("key") && !text.contains('{') {
-                    *text = self.file(text, &pair().1);
+                } else if text.ends_with(".pem") || named && !text.contains('{') {
+                    let (cert, key) = &*PAIR;
+                    let content = if text.contains("key") { key } else { cert };
+                    *text = self.file(text, content);
                 }
             }
             Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {}
@@ -198,10 +203,10 @@ impl Whole {
 }
 
 /// A certificate and its key.
-fn pair() -> (String, String) {
+static PAIR: LazyLock<(String, String)> = LazyLock::new(|| {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
-}
+});
 
 #[test]
 fn every_configuration_in_the_papers_is_right() {
@@ -232,7 +237,7 @@ fn commands(block: &str) -> Vec<String> {
     let lines = lines
         .lines()
         .map(|line| line.split(" #").next().unwrap_or_default());
-    let one_by_one = lines.flat_map(|line| line.split("; "));
+    let one_by_one = lines.flat_map(|line| line.split("; ").flat_map(|line| line.split(" && ")));
     one_by_one.map(|line| line.trim().to_owned()).collect()
 }
 

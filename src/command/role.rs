@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ pub enum Role {
 #[derive(Debug, clap::Args)]
 pub struct Set {
     /// Its name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     role: String,
     /// What it may do; none is a role that may do nothing.
     #[arg(value_name = "PERMISSION")]
@@ -45,6 +47,7 @@ pub struct List {
 #[derive(Debug, clap::Args)]
 pub struct Delete {
     /// Its name.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     role: String,
     #[command(flatten)]
     reach: Reach,

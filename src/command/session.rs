@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -42,6 +43,7 @@ pub enum Session {
 #[derive(Debug, clap::Args)]
 pub struct Create {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// What the session may do, besides what its user may; may be given several times.
     #[arg(short, long = "permission", value_name = "NAME")]
@@ -81,7 +83,7 @@ pub struct Create {
 #[derive(Debug, clap::Args)]
 pub struct Show {
     /// Whose.
-    #[arg(required_unless_present = "token", requires = "sid")]
+    #[arg(required_unless_present = "token", requires = "sid", value_parser = NonEmptyStringValueParser::new())]
     user: Option<String>,
     /// Its name, as `list` shows it.
     #[arg(long, allow_hyphen_values = true, requires = "user")]
@@ -97,6 +99,7 @@ pub struct Show {
 #[derive(Debug, clap::Args)]
 pub struct List {
     /// Whose.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     #[command(flatten)]
     reach: Reach,
@@ -108,7 +111,11 @@ pub struct List {
     .args(["sid", "device", "device_type", "all", "all_but", "token", "everybody"]))]
 pub struct Kick {
     /// Whose.
-    #[arg(required_unless_present_any = ["token", "everybody"], conflicts_with_all = ["token", "everybody"])]
+    #[arg(
+        required_unless_present_any = ["token", "everybody"],
+        conflicts_with_all = ["token", "everybody"],
+        value_parser = NonEmptyStringValueParser::new()
+    )]
     user: Option<String>,
     /// The one of this name.
     #[arg(long, allow_hyphen_values = true)]

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::time::SystemTime;
 
+use clap::builder::NonEmptyStringValueParser;
 use http::Method;
 use serde_json::{Value, json};
 
@@ -47,6 +48,7 @@ pub enum User {
 #[derive(Debug, clap::Args)]
 pub struct Show {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     #[command(flatten)]
     reach: Reach,
@@ -56,6 +58,7 @@ pub struct Show {
 #[derive(Debug, clap::Args)]
 pub struct Ban {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// Only from the routes with this `service`; without it from everything.
     #[arg(long, default_value = "*", hide_default_value = true)]
@@ -82,6 +85,7 @@ pub struct Ban {
 #[derive(Debug, clap::Args)]
 pub struct Unban {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// The one from this service; without it the one from everything.
     #[arg(long, default_value = "*", hide_default_value = true)]
@@ -94,6 +98,7 @@ pub struct Unban {
 #[derive(Debug, clap::Args)]
 pub struct Grant {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// What.
     #[arg(required = true, value_name = "PERMISSION")]
@@ -106,6 +111,7 @@ pub struct Grant {
 #[derive(Debug, clap::Args)]
 pub struct Revoke {
     /// Who.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// What.
     #[arg(required = true, value_name = "PERMISSION")]
@@ -121,6 +127,7 @@ pub struct Revoke {
 #[derive(Debug, clap::Args)]
 pub struct Roles {
     /// Whose.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// A role to give; may be given several times.
     #[arg(long, value_name = "ROLE")]
@@ -136,6 +143,7 @@ pub struct Roles {
 #[derive(Debug, clap::Args)]
 pub struct Risk {
     /// Whose.
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     user: String,
     /// 0 to 100.
     #[arg(value_parser = clap::value_parser!(u8).range(..=100))]

@@ -37,18 +37,20 @@ pub(super) fn fold(name: &str) -> String {
         .collect()
 }
 
+/// Every list of token sources, with its place.
+fn source_lists(config: &Config) -> impl Iterator<Item = (String, &Vec<TokenSource>)> {
+    let of_routes = config.routes.iter().enumerate();
+    let of_routes = of_routes.filter_map(|(index, route)| {
+        let sources = route.get_ref().tokens.as_ref()?;
+        Some((format!("routes[{index}].tokens"), sources))
+    });
+    of_routes.chain([("tokens.sources".to_owned(), &config.tokens.sources)])
+}
+
 /// Folded names of the headers that carry tokens, each with its place.
 pub(super) fn source_headers(config: &Config) -> HashMap<String, Option<Range<usize>>> {
-    let lists = config
-        .routes
-        .iter()
-        .enumerate()
-        .filter_map(|(index, route)| {
-            let sources = route.get_ref().tokens.as_ref()?;
-            Some((format!("routes[{index}].tokens"), sources))
-        });
     let mut found = HashMap::new();
-    for (path, sources) in lists.chain([("tokens.sources".to_owned(), &config.tokens.sources)]) {
+    for (path, sources) in source_lists(config) {
         for (index, source) in sources.iter().enumerate() {
             let name = match source {
                 TokenSource::Bearer => "authorization",
@@ -171,16 +173,7 @@ fn check_cookies(config: &Config, faults: &mut Vec<Fault>) {
     {
         return;
     }
-    let of_routes = config
-        .routes
-        .iter()
-        .enumerate()
-        .filter_map(|(index, route)| {
-            let sources = route.get_ref().tokens.as_ref()?;
-            Some((format!("routes[{index}].tokens"), sources))
-        });
-    let lists = of_routes.chain([("tokens.sources".to_owned(), &config.tokens.sources)]);
-    for (path, sources) in lists {
+    for (path, sources) in source_lists(config) {
         for (index, source) in sources.iter().enumerate() {
             if let TokenSource::Cookie(name) = source {
                 faults.push(
