@@ -620,13 +620,15 @@ async fn why_the_store_cannot_be_asked_is_told() {
             !told.contains("hunter2") && !told.contains("right\""),
             "{told}"
         );
-        let (_, explained, told) =
-            shell.run(&["explain", "GET", "http://a.test/", "--token", "some-token"]);
-        assert!(
-            explained.contains("503") && told.contains(why),
-            "{store}: {explained}{told}"
-        );
     }
+    let (_folder, config) = configure(&format!("redis = \"{url}\""));
+    let question = ["explain", "GET", "http://a.test/", "--token", "some-token"];
+    let (code, explained, told) = Shell::at(&config).run(&question);
+    assert_eq!(code, Some(1), "{explained}{told}");
+    assert!(
+        explained.contains("503") && told.contains("NOAUTH"),
+        "{explained}{told}"
+    );
 }
 
 #[test]

@@ -34,8 +34,9 @@ impl Content {
 
 /// Why a file cannot be read, in the words of people.
 pub(super) fn why_unread(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        kind => kind.to_string(),
+    if error.kind() == io::ErrorKind::NotFound {
+        "there is no such file".to_owned()
+    } else {
+        error.kind().to_string()
     }
 }

@@ -37,13 +37,13 @@ pub(super) fn of(schema: &Schema) -> String {
         text: &text,
     };
     let mut out = INTRODUCTION.to_owned();
-    manual.index(&mut out);
     let top = Table {
         name: String::new(),
         header: String::new(),
         part: manual.root,
         shown: vec![file.get_ref()],
     };
+    manual.index(&top, &mut out);
     manual.table(&top, 1, &mut out);
     manual.words(&mut out);
     out
@@ -74,21 +74,16 @@ struct Key<'a> {
 }
 
 impl<'a> Manual<'a> {
-    /// What there is on the top floor.
-    fn index(&self, out: &mut String) {
-        let Some(all) = self.root["properties"].as_object() else {
-            return;
-        };
-        let mut tables: Vec<_> = all.iter().collect();
-        tables.sort_by_key(|(name, _)| SHIPPED.find(&format!("[{name}")).unwrap_or(usize::MAX));
+    /// What there is at the top of the file.
+    fn index(&self, top: &Table<'a>, out: &mut String) {
         out.push_str("\n| table | what it is about |\n|---|---|\n");
-        for (name, part) in tables {
-            let about = flat(part["description"].as_str().unwrap_or_default());
-            let link = match self.inner(part) {
-                Some((_, Shape::Named)) => format!("{name}{}", ANY.to_lowercase()),
-                Some(_) | None => name.clone(),
+        for key in self.keys(top) {
+            let about = flat(&self.about(key.part));
+            let link = match self.inner(key.part) {
+                Some((_, Shape::Named)) => format!("{}{}", key.name, ANY.to_lowercase()),
+                Some(_) | None => key.name.to_owned(),
             };
-            out.push_str(&format!("| [`{name}`](#{link}) | {about} |\n"));
+            out.push_str(&format!("| [`{}`](#{link}) | {about} |\n", key.name));
         }
     }
 
@@ -147,15 +142,27 @@ impl<'a> Manual<'a> {
         if let Some(default) = key.part.get("default").filter(|value| !value.is_null()) {
             facts.push(format!("default: `{default}`"));
         }
-        if let Some(example) = key
-            .examples
-            .first()
-            .and_then(|(span, _)| self.text.get(span.clone()))
-        {
-            facts.push(format!("example: `{} = {}`", key.name, flat(example)));
+        if let Some((span, value)) = key.examples.first() {
+            let example = self.example(span, value);
+            facts.push(format!("example: `{} = {example}`", key.name));
         }
         out.push_str(&format!("\n{}\n", facts.join(" · ")));
         self.choices(key.part, out);
+    }
+
+    /// A value as the shipped file has it; of a table with a header of its own the first entry.
+    fn example(&self, span: &Range<usize>, value: &DeValue<'_>) -> String {
+        let written = |span: Range<usize>| flat(self.text.get(span).unwrap_or_default());
+        let text = written(span.clone());
+        let entries = value.as_table().filter(|_| text.starts_with('['));
+        let first = entries
+            .into_iter()
+            .flat_map(DeTable::iter)
+            .min_by_key(|(key, _)| key.span().start);
+        match first {
+            Some((key, value)) => format!("{{ {} = {} }}", key.get_ref(), written(value.span())),
+            None => text,
+        }
     }
 
     /// What a choice of words means, one by one.
@@ -188,7 +195,7 @@ impl<'a> Manual<'a> {
             return words.join(", ");
         }
         if let Some(word) = self.word(part) {
-            return format!("[{}](#{})", word.to_lowercase(), word.to_lowercase());
+            return format!("[{}](#{})", spaced(word, " "), spaced(word, "-"));
         }
         let is = |kind| whole["type"] == kind || array_like(&whole["type"], kind);
         if is("boolean") {
@@ -211,13 +218,14 @@ impl<'a> Manual<'a> {
         out.push_str("\n## Forms of text\n");
         let all = self.root["$defs"].as_object().into_iter().flatten();
         for (name, part) in all.filter(|(_, part)| has_form(part)) {
-            out.push_str(&format!("\n#### {}\n", name.to_lowercase()));
+            out.push_str(&format!("\n#### {}\n", spaced(name, " ")));
             paragraph(part["description"].as_str().unwrap_or_default(), out);
             if let Some(pattern) = part["pattern"]
                 .as_str()
                 .filter(|pattern| !pattern.is_empty())
             {
-                out.push_str(&format!("\nPattern: `{pattern}`\n"));
+                // A pattern may hold the mark that ends code.
+                out.push_str(&format!("\nPattern: `` {pattern} ``\n"));
             }
         }
     }
@@ -357,6 +365,18 @@ fn join(table: &str, key: &str) -> String {
 
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The words of a type's name in lower case, with this between them.
+fn spaced(name: &str, between: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !words.is_empty() {
+            words.push_str(between);
+        }
+        words.extend(letter.to_lowercase());
+    }
+    words
 }
 
 fn paragraph(text: &str, out: &mut String) {

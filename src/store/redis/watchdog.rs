@@ -240,11 +240,14 @@ fn reason(error: Option<&Error>) -> String {
     let Some(error) = error else {
         return SILENT.to_owned();
     };
+    let kind = error.kind();
     let Some(code) = failure::code(error) else {
-        return match error.kind() {
-            ErrorKind::Timeout => SILENT.to_owned(),
-            ErrorKind::IO | ErrorKind::Tls => error.details().to_owned(),
-            kind => kind.to_str().to_owned(),
+        return if *kind == ErrorKind::Timeout {
+            SILENT.to_owned()
+        } else if matches!(kind, ErrorKind::IO | ErrorKind::Tls) {
+            error.details().to_owned()
+        } else {
+            kind.to_str().to_owned()
         };
     };
     let meaning = match code {
