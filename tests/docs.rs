@@ -109,10 +109,13 @@ impl Whole {
             whole.supply("", value);
         }
         whole.table = table;
+        let store = whole.table.get("store");
+        // Whether a framework's users can be kicked is another matter than what it has written.
+        let foreign = store.is_some_and(|store| store.get("layout").is_some());
         for (name, part) in [
             ("listeners", "listeners = [{ address = \"127.0.0.1:0\" }]"),
             ("store", "store = { embedded = \"s.redb\" }"),
-            ("sessions", "sessions = {}"),
+            ("sessions", if foreign { "" } else { "sessions = {}" }),
             ("upstreams", "upstreams = {}"),
             (
                 "routes",
@@ -120,10 +123,9 @@ impl Whole {
             ),
         ] {
             let rest: Table = part.parse().unwrap();
-            whole
-                .table
-                .entry(name)
-                .or_insert_with(|| rest[name].clone());
+            for (_, rest) in rest {
+                whole.table.entry(name).or_insert(rest);
+            }
         }
         whole.name_upstreams();
         whole
