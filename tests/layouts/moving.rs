@@ -11,7 +11,12 @@ use crate::support::{Call, Gateway, PATIENCE, Reply, Upstream, soon, upstream};
 const OURS: &str = "__Host-session";
 
 /// A gateway that moves sessions of `Application::express` with the secret `s`.
-async fn moving(redis: &Redis, app: &Application, upstream: &Upstream, sessions: &str) -> Gateway {
+async fn moving(
+    redis: &Redis,
+    app: &Application,
+    upstream: &Upstream,
+    (sessions, bound): (&str, &str),
+) -> Gateway {
     let store = format!(
         "redis = \"{}\"\nlayout = \"connect-redis\"\nmigrate = true",
         redis.url()
@@ -29,7 +34,7 @@ async fn moving(redis: &Redis, app: &Application, upstream: &Upstream, sessions:
     ))
     .toml("[self_service]\nprefix = \"/.own\"")
     .toml("[csrf]\nenabled = false")
-    .toml("[cache]\nmax_staleness = \"0s\"")
+    .toml(&format!("[cache]\nmax_staleness = \"{bound}\""))
     .toml(&format!(
         "[upstreams.express]\nendpoints = [\"http://127.0.0.1:{}\"]",
         app.port()
@@ -58,7 +63,7 @@ async fn with(gateway: &Gateway, target: &str, cookie: &str) -> Reply {
 async fn whoever_comes_with_a_session_of_express_gets_one_of_ours_beside_it() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
-    let gateway = moving(&redis, &app, &upstream, "").await;
+    let gateway = moving(&redis, &app, &upstream, ("", "0s")).await;
     let (old, id) = app.log_in("user=alice&permissions=orders:write").await;
 
     let reply = with(&gateway, "/admin", &old).await;
@@ -96,8 +101,8 @@ async fn whoever_comes_with_a_session_of_express_gets_one_of_ours_beside_it() {
 async fn fifty_requests_at_once_make_one_session() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
-    let one = moving(&redis, &app, &upstream, "").await;
-    let other = moving(&redis, &app, &upstream, "").await;
+    let one = moving(&redis, &app, &upstream, ("", "0s")).await;
+    let other = moving(&redis, &app, &upstream, ("", "0s")).await;
     let (old, _) = app.log_in("user=alice").await;
 
     let sent = (0..50).map(|number| {
@@ -118,7 +123,7 @@ async fn fifty_requests_at_once_make_one_session() {
 async fn end_of_the_one_is_the_end_of_the_other() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
-    let gateway = moving(&redis, &app, &upstream, "").await;
+    let gateway = moving(&redis, &app, &upstream, ("", "1h")).await;
     let own_logout = ("POST", "/.own/logout");
     let kick = ("DELETE", "/.own/sessions");
     let apps_logout = ("POST", "/logout");
@@ -163,7 +168,7 @@ async fn end_of_the_one_is_the_end_of_the_other() {
 async fn old_session_takes_over_again_from_one_of_ours_that_has_run_out() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
-    let gateway = moving(&redis, &app, &upstream, "lifetime = \"1s\"").await;
+    let gateway = moving(&redis, &app, &upstream, ("lifetime = \"1s\"", "0s")).await;
     let (old, _) = app.log_in("user=alice").await;
     let new = ours(&with(&gateway, "/", &old).await).unwrap();
 
@@ -188,7 +193,7 @@ async fn whoever_may_not_have_a_session_of_ours_keeps_the_old_one() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
     let limits = "max_per_user = 1\non_limit = \"refuse\"";
-    let gateway = moving(&redis, &app, &upstream, limits).await;
+    let gateway = moving(&redis, &app, &upstream, (limits, "0s")).await;
     let (first, _) = app.log_in("user=alice").await;
     let (second, _) = app.log_in("user=alice&device=d-2").await;
 
