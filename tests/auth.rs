@@ -372,7 +372,7 @@ async fn a_record_that_cannot_be_understood_is_503_and_never_lets_in() {
         reply.refused(503, "session_unreadable");
     }
     let reply = gateway.send(Call::get("/private").bearer("list")).await;
-    reply.refused(503, "session_store_unavailable");
+    reply.refused(503, "session_unreadable");
     assert_eq!(upstream.seen().len(), 0);
 }
 

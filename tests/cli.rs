@@ -513,10 +513,6 @@ fn what_is_asked_wrongly_is_told_and_nothing_is_done() {
         (&["user", "ban", "alice", "--for", "7"], "unit"),
         (&["user", "ban", "alice", "--until", "tomorrow"], "tomorrow"),
         (&["user", "grant", "alice"], "required"),
-        (
-            &["session", "create", ""],
-            "not what /openapi.json describes",
-        ),
         (&["role", "list", "--admin", "ftp://x"], "http://host:port"),
     ] {
         shell.fails(words, 2, telling);

@@ -112,7 +112,7 @@ pub enum RecordError {
     #[error("the session record has no usable {0}")]
     Field(&'static str),
     /// The key holds another type of value, such as a list.
-    #[error("the key of the session holds another type of value")]
+    #[error("the key holds another type of value than this one")]
     Type,
     /// A framework's, in a form that is not read; the text says in which.
     #[error("the session record is {0}")]

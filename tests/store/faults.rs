@@ -201,7 +201,7 @@ async fn refusals_of_the_server_are_failures_without_the_key() {
     let wrong_type = store.find(&token("a-list")).await.unwrap_err();
     assert_eq!(
         wrong_type.to_string(),
-        "the key of the session holds another type of value"
+        "the key holds another type of value than this one"
     );
 
     redis.cli(&["ACL", "SETUSER", "default", "-get"]);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use drawbridge::config::value::Rate;
 use drawbridge::limit::{Meter, Metered};
+use drawbridge::session::RecordError;
 use drawbridge::store::{Key, SessionStore, StoreError};
 
 use crate::bench::{open, settled};
@@ -244,7 +245,7 @@ async fn what_others_left_under_the_key_shuts_a_bucket_neither_out_nor_for_ever(
     let questions = [(Key::limit("odd"), quick), (Key::limit("fine"), quick)];
     let answers = store.meter(&questions, DEADLINE).await;
     assert!(
-        matches!(&answers[0], Err(StoreError::Failed(_))),
+        matches!(&answers[0], Err(StoreError::Record(RecordError::Type))),
         "{answers:?}"
     );
     assert!(answers[1].as_ref().unwrap().allowed);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use drawbridge::config::Config;
+use drawbridge::session::RecordError;
 use drawbridge::store::{Ends, Key, Keys, SessionStore, StoreError, Swapped};
 use drawbridge::token::Anchor;
 use tokio::task::JoinSet;
@@ -282,7 +283,10 @@ async fn what_is_no_text_is_a_failure_and_not_absent() {
     ];
 
     for answer in answers {
-        assert!(matches!(answer, Err(StoreError::Failed(_))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(StoreError::Record(RecordError::Type))),
+            "{answer:?}"
+        );
     }
     assert_eq!(redis.cli(&["HGET", &name, "a"]), "b");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use drawbridge::session::RecordError;
 use drawbridge::store::{SessionStore, StoreError};
 use tokio::task::JoinSet;
 
@@ -51,7 +52,7 @@ async fn at_once(store: &Arc<SessionStore>, count: usize) {
     while let Some(found) = all.join_next().await {
         match found.unwrap() {
             (number, Ok(None)) => assert_eq!(number % 10, 3),
-            (number, Err(StoreError::Failed(_))) => assert_eq!(number % 10, 7),
+            (number, Err(StoreError::Record(RecordError::Type))) => assert_eq!(number % 10, 7),
             (number, found) => {
                 let user = found.unwrap().unwrap().user_id;
                 assert_eq!(user, format!("user-{number}"));
