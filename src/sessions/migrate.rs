@@ -29,6 +29,9 @@ pub(super) struct Moved {
     /// The session of ours.
     #[serde(default)]
     sid: String,
+    /// When that runs out, in Unix milliseconds.
+    #[serde(default)]
+    ends_at: u64,
 }
 
 impl Moved {
@@ -42,10 +45,11 @@ impl Moved {
             .map_err(|_| StoreError::Failed("a note of a move cannot be read".to_owned()))
     }
 
-    /// Whether the session that was made then is over.
+    /// Whether the session that was made then has been ended. One that has run out leaves the old one as good as it was,
+    /// also in the moment before this note is gone, too.
     pub(super) fn is_over(&self, user: Option<&Glance>) -> bool {
         let listed = |user: &Glance| user.sessions.iter().any(|one| one.sid == self.sid);
-        !self.sid.is_empty() && !user.is_some_and(listed)
+        !self.sid.is_empty() && now() < self.ends_at && !user.is_some_and(listed)
     }
 }
 
@@ -82,6 +86,7 @@ impl Sessions {
             by,
             user_id: String::new(),
             sid: String::new(),
+            ends_at: 0,
         };
         let end = Some(now().saturating_add(PATIENCE));
         if !self.store.put_new(&key, &begun.bytes()?, end).await? {
@@ -138,6 +143,7 @@ impl Sessions {
         let noted = Moved {
             user_id: user_id.to_owned(),
             sid: sid.clone(),
+            ends_at: grant.session.ends_at,
             ..begun
         };
         let swapped = self
