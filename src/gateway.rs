@@ -274,9 +274,9 @@ impl Gateway {
             self.cross(outbound, (appeal, &judged), record),
         );
         let reply = Box::into_pin(crossing).await?;
-        record.settled = route.announces == Announces::Nothing;
         let mut reply = self.settle(route, reply, left, who.client).await?;
-        self.move_in(&judged, who.client, &mut reply).await;
+        let moved = self.move_in(&judged, who.client, &mut reply).await;
+        record.settled = !moved && route.announces == Announces::Nothing;
         let mut reply = self.cut(route, &who, reply);
         judged.told.write(reply.headers_mut());
         Ok(reply)

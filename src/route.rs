@@ -141,7 +141,7 @@ impl Routes {
         let texts = texts.chain(assertions.map(|assertions| assertions.header.as_str()));
         let shared = Shared {
             managed: Arc::new(Managed::new(texts)),
-            names: names.iter().map(|name| header(name)).collect(),
+            names: names.iter().map(|name| name.to_http()).collect(),
             identity: &identity,
             forwarded: ForwardedPlan::new(&config.forwarded),
             limits: Arc::new(RouteLimits::new(None, &config.limits.rates)),
@@ -360,11 +360,6 @@ fn policy(route: &config::Route) -> Policy {
         max_risk: route.max_risk,
         elevated_within: route.elevated_within.map(config::value::Duration::get),
     })
-}
-
-fn header(name: &config::value::HeaderName) -> HeaderName {
-    HeaderName::from_bytes(name.as_str().as_bytes())
-        .expect("checked when the configuration was read")
 }
 
 #[cfg(test)]

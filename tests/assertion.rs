@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use support::gateway::{log_in, log_out};
 use support::redis::eventually;
 use support::{
-    Answer, Call, Connection, Gateway, PATIENCE, Raw, Redis, Setup, Upstream, gateway, upstream,
-    upstream_that, user,
+    Answer, Call, Connection, Gateway, PATIENCE, Raw, Redis, Setup, Upstream, gateway, installed,
+    upstream, upstream_that, user,
 };
 
 const TOKEN: &str = "dbt_alice-0123456789abcdef0123456789abcdef";
@@ -431,22 +431,14 @@ fn ask(command: &[String], assertion: &str) -> Result<String, String> {
 /// Each example with its program, where there is one.
 fn examples() -> Vec<Vec<String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let file = |name: &str| {
         root.join("deploy/examples")
             .join(name)
             .display()
             .to_string()
     };
-    let python = target.join("pyjwt-2.15.1/bin/python");
-    let modules = target.join("jose-6.2.18/node_modules");
-    for installed in [&python, &modules] {
-        assert!(
-            installed.exists(),
-            "{} is missing: bash tests/run.sh installs it",
-            installed.display()
-        );
-    }
+    let python = installed("pyjwt-2.15.1/bin/python");
+    let modules = installed("jose-6.2.18/node_modules");
     // Node looks for modules beside the file only.
     let script = modules.parent().unwrap().join("verify.mjs");
     std::fs::copy(file("verify.mjs"), &script).unwrap();

@@ -3,28 +3,17 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use support::{Answer, Gateway, Setup, Upstream, gateway, upstream_that, user};
+use support::{Answer, Gateway, Program, Setup, Upstream, gateway, installed, upstream_that, user};
 
 /// Pinned in `tests/run.sh`, too, with what is in it.
 const PYTHON: &str = "clients/bin/python";
 const UNDICI: &str = "undici-7.30.2";
 const TOKEN: &str = "alices-token";
 const BIG: usize = 20 << 20;
-
-fn installed(place: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let found = target.join(place);
-    assert!(
-        found.exists(),
-        "{place} is not there; bash tests/run.sh installs it"
-    );
-    found
-}
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -251,41 +240,20 @@ async fn wrk_gets_nothing_but_200_on_many_connections() {
     );
 }
 
-struct Echo {
-    process: Child,
-    port: u16,
-}
-
-impl Echo {
-    fn start() -> Self {
-        let mut process = Command::new(installed(PYTHON))
+/// A server that says what it is told.
+fn echo() -> Program {
+    Program::start(
+        Command::new(installed(PYTHON))
             .arg(script("sockets.py"))
-            .arg("serve")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut port).unwrap();
-        Self {
-            process,
-            port: port.trim().parse().unwrap(),
-        }
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
+            .arg("serve"),
+    )
 }
 
 #[tokio::test]
 #[ignore = "needs websockets: tests/run.sh"]
 async fn websockets_talk_in_messages_fragments_pings_and_closes() {
-    let echo = Echo::start();
-    let gateway = before(&format!("127.0.0.1:{}", echo.port)).start().await;
+    let echo = echo();
+    let gateway = before(&format!("127.0.0.1:{}", echo.port())).start().await;
     for uri in [
         format!("ws://{}", gateway.plain()),
         format!("wss://{}", secure(&gateway)),

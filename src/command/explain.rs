@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::{HeaderName, HeaderValue, Request, Uri};
 
+use super::opened::opened;
 use crate::config::Config;
 use crate::gateway::{Gateway, Shared};
 use crate::peer::{HostScope, Peer, TlsPeer};
-use crate::store::StoreSource;
 
 /// The request to explain.
 #[derive(Debug, Clone)]
@@ -27,9 +27,6 @@ pub struct Question {
     pub from: IpAddr,
 }
 
-/// For how long Redis may take to answer for the first time.
-const CONNECT_PATIENCE: std::time::Duration = std::time::Duration::from_secs(3);
-
 /// Answers the question on `out`; says whether the request would be forwarded.
 ///
 /// # Errors
@@ -40,15 +37,10 @@ pub async fn run(
     out: &mut (dyn Write + Send),
 ) -> anyhow::Result<bool> {
     let (request, peer) = ask(question)?;
-    let source = StoreSource::open(&config.store.get_ref().clone(), &config.tokens)
-        .context("the store cannot be opened")?;
-    let store = source
-        .connect()
-        .await
-        .context("the store cannot be opened")?;
-    store.settle(CONNECT_PATIENCE).await;
-    let gateway = Gateway::build(config, Arc::new(store), Shared::default(), Arc::default())
-        .map_err(|faults| {
+    let store = opened(config).await;
+    let store = store.context("the store cannot be opened")?;
+    let gateway =
+        Gateway::build(config, store, Shared::default(), Arc::default()).map_err(|faults| {
             anyhow::anyhow!(
                 "{}",
                 faults

@@ -2,24 +2,18 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use http::HeaderMap;
 
 use super::Verdict;
-use crate::clock::now;
+use super::opened::opened;
+use crate::clock::{in_words, now};
 use crate::config::Config;
 use crate::layout::sources;
 use crate::session::{EndedSession, Session};
 use crate::sessions::{Queues, Sessions, Standing};
-use crate::store::StoreSource;
 use crate::token::Token;
-
-/// How long Redis may take to answer for the first time.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// The last moment that RFC 3339 can write, in Unix milliseconds.
-const LAST: u64 = 253_402_214_400_000;
 
 /// Looks this token up, which is written as a client sends it where tokens are looked for first, and tells of its session.
 /// The token itself is not told.
@@ -35,11 +29,8 @@ pub async fn run(
     let Some(token) = read(config, token, out)? else {
         return Ok(Verdict::No);
     };
-    let source = StoreSource::open(config.store.get_ref(), &config.tokens)
-        .context("the store cannot be opened")?;
-    let store = source.connect().await;
-    let store = Arc::new(store.context("the store cannot be opened")?);
-    store.settle(CONNECT_PATIENCE).await;
+    let store = opened(config).await;
+    let store = store.context("the store cannot be opened")?;
     let sessions = Sessions::new(store, config, Arc::new(Queues::default()));
     match sessions.find(&token).await {
         Ok(Standing::Live(session)) => {
@@ -105,19 +96,14 @@ fn tell(session: &Session, out: &mut dyn Write) -> std::io::Result<()> {
             line("banned", format!("from {service}: {}", ban.reason))?;
         }
     }
-    let until = session.expires_at.map(moment);
+    let until = session.expires_at.map(in_words);
     line("until", until.unwrap_or_else(|| "no end".to_owned()))
 }
 
 fn tell_ended(ended: &EndedSession, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(out, "session    over: {:?}", ended.why)?;
     if ended.at > 0 {
-        writeln!(out, "since      {}", moment(ended.at))?;
+        writeln!(out, "since      {}", in_words(ended.at))?;
     }
     Ok(())
-}
-
-fn moment(at: u64) -> String {
-    let at = UNIX_EPOCH + Duration::from_millis(at.min(LAST));
-    humantime::format_rfc3339_seconds(at).to_string()
 }

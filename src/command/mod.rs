@@ -8,6 +8,7 @@ pub mod demo;
 mod desk;
 pub mod explain;
 pub mod held;
+mod opened;
 pub mod role;
 pub mod run;
 pub mod schema;

@@ -11,6 +11,7 @@ use super::record::Spent;
 use super::surface;
 use crate::body::Body;
 use crate::cache::MaxAge;
+use crate::clock::in_words;
 use crate::csrf::Csrf;
 use crate::head::Head;
 use crate::headers::{Facts, Origin, Outbound};
@@ -288,8 +289,7 @@ fn tell_limits(limits: &RouteLimits, who: &Who<'_>, told: &mut Explanation) {
 fn tell_ended(ended: &EndedSession, told: &mut Explanation) {
     told.line("session", format_args!("over: {:?}", ended.why));
     if ended.at > 0 {
-        let at = humantime::format_rfc3339_seconds(at(ended.at));
-        told.more(format_args!("since {at}"));
+        told.more(format_args!("since {}", in_words(ended.at)));
     }
     if let Some(by) = &ended.by {
         told.more(format_args!("because of {by}"));
@@ -305,10 +305,7 @@ fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
         ),
     );
     match session.expires_at {
-        Some(end) => told.more(format_args!(
-            "ends at {}",
-            humantime::format_rfc3339_seconds(at(end))
-        )),
+        Some(end) => told.more(format_args!("ends at {}", in_words(end))),
         None => told.more("has no end"),
     }
     if let Some(actor) = &session.extras.actor {
@@ -326,11 +323,4 @@ fn tell_session(route: &Route, session: &Session, told: &mut Explanation) {
             format_args!("{} {check}", if held { "holds: " } else { "FAILS: " }),
         );
     }
-}
-
-/// A time in Unix milliseconds; beyond what can be written, the last that can.
-fn at(millis: u64) -> std::time::SystemTime {
-    // 9999-12-31, the last day that RFC 3339 can write.
-    let millis = millis.min(253_402_214_400_000);
-    std::time::UNIX_EPOCH + std::time::Duration::from_millis(millis)
 }

@@ -123,10 +123,7 @@ impl Gateway {
             client: who.client,
             own: caller.origin.seen(&head.authority),
             behind: own.tokens.behind(&parts.headers).map(|(token, _)| token),
-            token: match &token {
-                Carried::Token(token, _) => Some(token),
-                Carried::Nothing | Carried::Malformed => None,
-            },
+            token: token.token(),
             ambient: matches!(token, Carried::Token(_, Bearer::Browser)),
             sessions: &self.sessions,
             logins: &self.surface.logins,
@@ -171,22 +168,24 @@ impl Gateway {
         announces.then(|| route.tokens.behind(headers).map(|(token, _)| token))?
     }
 
-    /// Gives a browser that came with a framework's session one of ours, if that is wanted.
+    /// Gives a browser that came with a framework's session one of ours, if that is wanted; says whether anything was done for
+    /// it.
     pub(super) async fn move_in(
         &self,
         judged: &Judged<'_>,
         client: IpAddr,
         reply: &mut Response<Body>,
-    ) {
+    ) -> bool {
         let Carried::Token(token, Bearer::Browser) = &judged.token else {
-            return;
+            return false;
         };
         let nothing = judged.route.announces == Announces::Nothing;
         if !nothing || judged.permit.session().is_none() || !self.sessions.migrates(token) {
-            return;
+            return false;
         }
         let logins = &self.surface.logins;
         Box::pin(logins.move_in((token, client), &self.sessions, reply)).await;
+        true
     }
 
     /// Carries out what the upstream's answer announces, where it may announce something.

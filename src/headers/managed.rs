@@ -1,12 +1,9 @@
-//! Which header names are ours to write, in whatever spelling a client may send them.
-//!
-//! # Threat model
-//! CGI, WSGI, PHP and servlet containers fold header names: `X_User_Id`, `X.User.Id` and `X-User-Id` become one variable,
-//! and which of two copies wins is chance. So a client's header counts as ours when its letters and digits are ours,
-//! whatever stands between them. That also removes `XUserId`, which no one can need from a client.
+//! Which header names are ours to write, in whatever [spelling](super::spelling) a client may send them.
 
 use http::HeaderMap;
 use http::header::{HeaderName, TRAILER};
+
+use super::spelling::{Spellings, letters};
 
 /// Names that tell where a request comes from; always ours, letters and digits only.
 const ORIGINS: [&str; 6] = [
@@ -34,70 +31,23 @@ const FORWARDED_FAMILY: &[u8] = b"xforwarded";
 
 /// The set of managed names.
 #[derive(Debug, Clone)]
-pub struct Managed {
-    /// Letters and digits of each name, sorted.
-    names: Vec<Box<[u8]>>,
-    /// Whether a name may start with this byte; most headers are settled by it.
-    first: [bool; 256],
-}
+pub struct Managed(Spellings);
 
 impl Managed {
     /// The names of every header plan, and the names that are always managed.
     pub fn new<'a>(plans: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<Box<[u8]>> = plans
-            .into_iter()
-            .chain(ORIGINS)
-            .chain(OVERRIDES)
-            .map(|name| squash(name).collect())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut first = [false; 256];
-        for (byte, flag) in (0..=255_u8).zip(first.iter_mut()) {
-            let starts = names.iter().any(|name| name.first() == Some(&byte)) || byte == b'x';
-            *flag = starts || !byte.is_ascii_alphanumeric();
-        }
-        Self { names, first }
+        let plans = plans.into_iter();
+        Self(Spellings::new(plans.chain(ORIGINS).chain(OVERRIDES)))
     }
 
     /// Whether this name is a spelling of one that tells where a request comes from.
     pub fn tells_origin(name: &str) -> bool {
-        let letters: Vec<u8> = squash(name).collect();
-        letters.starts_with(FORWARDED_FAMILY)
-            || ORIGINS.iter().any(|ours| ours.as_bytes() == letters)
+        is_forwarded(name) || ORIGINS.iter().any(|ours| ours.bytes().eq(letters(name)))
     }
 
     /// Whether this name (lower case) is a spelling of a managed one.
     pub fn covers(&self, name: &str) -> bool {
-        let starts = name
-            .as_bytes()
-            .first()
-            .and_then(|byte| self.first.get(usize::from(*byte)));
-        if starts.is_none_or(|starts| !starts) {
-            return false;
-        }
-        let mut letters = [0_u8; 64];
-        let mut length = 0;
-        for byte in squash(name) {
-            let Some(place) = letters.get_mut(length) else {
-                return self.covers_long(name);
-            };
-            *place = byte;
-            length += 1;
-        }
-        self.has(letters.get(..length).unwrap_or_default())
-    }
-
-    fn covers_long(&self, name: &str) -> bool {
-        self.has(&squash(name).collect::<Vec<_>>())
-    }
-
-    fn has(&self, letters: &[u8]) -> bool {
-        letters.starts_with(FORWARDED_FAMILY)
-            || self
-                .names
-                .binary_search_by(|name| name.as_ref().cmp(letters))
-                .is_ok()
+        is_forwarded(name) || self.0.covers(name)
     }
 
     /// Takes everything out of a trailer section that an upstream could take for a header of the request: managed
@@ -114,11 +64,12 @@ impl Managed {
     }
 }
 
-/// Letters and digits of a name, in lower case.
-fn squash(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
+/// Whether this name is of the family of `X-Forwarded-…`.
+fn is_forwarded(name: &str) -> bool {
+    let mut letters = letters(name);
+    FORWARDED_FAMILY
+        .iter()
+        .all(|byte| letters.next() == Some(*byte))
 }
 
 /// Fields for framing, routing, authentication and control have no place in trailers.

@@ -12,6 +12,7 @@ mod grpc;
 mod hop;
 mod instructions;
 mod managed;
+mod spelling;
 mod value;
 mod wire;
 
@@ -43,6 +44,7 @@ pub use self::grpc::is_grpc;
 pub use self::hop::{is_hop_by_hop, nominated, upgrade_protocol};
 pub use self::instructions::Instructions;
 pub use self::managed::Managed;
+pub use self::spelling::Spellings;
 use self::value::ValueRule;
 pub use self::wire::{Framing, RequestHead};
 

@@ -8,7 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use percent_encoding::percent_decode;
 
-use super::{Form, Found, Framework, Part, Question, Reading, at_last_dot, is_signed, text, until};
+use super::{
+    Form, Found, Framework, NONE, Part, Question, Reading, at_last_dot, is_signed, text, whoever,
+};
 use crate::config::Store;
 use crate::config::value::KeyTemplate;
 use crate::session::{Picker, RecordError, Usual};
@@ -49,21 +51,15 @@ impl Framework for Express {
     }
 
     fn parts(&self, id: &str, _: Option<&str>) -> Vec<Part> {
-        vec![Part {
-            key: self.key.around(id),
-            form: Form::Text,
-        }]
+        Part::only(&self.key, id, Form::Text)
     }
 
     fn read(&self, _: &Question<'_>, found: &[Option<Found>]) -> Result<Reading, RecordError> {
         let Some((bytes, end)) = text(found.first())? else {
-            return Ok(Reading::No("there is no such session"));
+            return Ok(NONE);
         };
         let record = self.picker.json(bytes)?;
-        Ok(match self.picker.session(&record)? {
-            Some(record) => until(record, end),
-            None => Reading::No("nobody has logged in: the session has no user id"),
-        })
+        whoever(&self.picker, &record, end)
     }
 
     fn prefix(&self) -> String {

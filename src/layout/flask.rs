@@ -10,7 +10,9 @@ use rmpv::Value as Packed;
 use rmpv::decode::read_value_with_max_depth;
 use serde_json::{Map, Value as Json};
 
-use super::{Form, Found, Framework, Part, Question, Reading, at_last_dot, is_signed, text, until};
+use super::{
+    Form, Found, Framework, NONE, Part, Question, Reading, at_last_dot, is_signed, text, whoever,
+};
 use crate::config::Store;
 use crate::config::value::KeyTemplate;
 use crate::session::{Picker, RecordError, Usual};
@@ -110,21 +112,15 @@ impl Framework for Flask {
     }
 
     fn parts(&self, id: &str, _: Option<&str>) -> Vec<Part> {
-        vec![Part {
-            key: self.key.around(id),
-            form: Form::Text,
-        }]
+        Part::only(&self.key, id, Form::Text)
     }
 
     fn read(&self, _: &Question<'_>, found: &[Option<Found>]) -> Result<Reading, RecordError> {
         let Some((bytes, end)) = text(found.first())? else {
-            return Ok(Reading::No("there is no such session"));
+            return Ok(NONE);
         };
         let record = self.decode(bytes)?;
-        Ok(match self.picker.session(&record)? {
-            Some(record) => until(record, end),
-            None => Reading::No("nobody has logged in: the session has no user id"),
-        })
+        whoever(&self.picker, &record, end)
     }
 
     fn prefix(&self) -> String {

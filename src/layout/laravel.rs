@@ -14,7 +14,7 @@ use percent_encoding::percent_decode;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Form, Found, Framework, Part, Question, Reading, text, until};
+use super::{Form, Found, Framework, NONE, Part, Question, Reading, text, whoever};
 use crate::config::Store;
 use crate::config::value::KeyTemplate;
 use crate::session::{Picker, RecordError, Usual};
@@ -155,15 +155,12 @@ impl Framework for Laravel {
     }
 
     fn parts(&self, id: &str, _: Option<&str>) -> Vec<Part> {
-        vec![Part {
-            key: self.key.around(id),
-            form: Form::Text,
-        }]
+        Part::only(&self.key, id, Form::Text)
     }
 
     fn read(&self, _: &Question<'_>, found: &[Option<Found>]) -> Result<Reading, RecordError> {
         let Some((bytes, end)) = text(found.first())? else {
-            return Ok(Reading::No("there is no such session"));
+            return Ok(NONE);
         };
         self.picker.bounded(bytes)?;
         let inner = php_string(bytes).ok_or(RecordError::Form(
@@ -178,10 +175,7 @@ impl Framework for Laravel {
         let record = self.picker.json(inner)?;
         let is_empty = record.as_array().is_some_and(Vec::is_empty);
         let record = if is_empty { json!({}) } else { record };
-        Ok(match self.picker.session(&record)? {
-            Some(record) => until(record, end),
-            None => Reading::No("nobody has logged in: the session has no user id"),
-        })
+        whoever(&self.picker, &record, end)
     }
 
     fn prefix(&self) -> String {

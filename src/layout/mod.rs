@@ -21,10 +21,11 @@ use std::sync::Arc;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use bytes::Bytes;
+use serde_json::Value as Json;
 
-use crate::config::value::TokenSource as Source;
+use crate::config::value::{KeyTemplate, TokenSource as Source};
 use crate::config::{self, Config};
-use crate::session::{Record, RecordError};
+use crate::session::{Picker, Record, RecordError};
 use crate::token::{Seal, Token, TokenShape, TokenSource, TokenSources, anchor_of};
 
 /// What type of value lies at a key.
@@ -43,6 +44,16 @@ pub struct Part {
     pub key: String,
     /// What lies there.
     pub form: Form,
+}
+
+impl Part {
+    /// The only key of a session.
+    fn only(key: &KeyTemplate, id: &str, form: Form) -> Vec<Self> {
+        vec![Self {
+            key: key.around(id),
+            form,
+        }]
+    }
 }
 
 /// What lies there.
@@ -238,12 +249,23 @@ fn text(found: Option<&Option<Found>>) -> Result<Option<Text<'_>>, RecordError> 
     }
 }
 
-/// This session, which ends at the latest then.
-fn until(mut record: Record, end: Option<u64>) -> Reading {
-    let ends = [record.session.expires_at, end];
-    record.session.expires_at = ends.into_iter().flatten().min();
+/// This session, which ends at the latest at the first of these.
+fn until(mut record: Record, ends: impl IntoIterator<Item = Option<u64>>) -> Reading {
+    let ends = ends.into_iter().chain([record.session.expires_at]);
+    record.session.expires_at = ends.flatten().min();
     Reading::Session(Box::new(record))
 }
+
+/// The session that this JSON is, if anybody has logged in, until the end of its key.
+fn whoever(picker: &Picker, record: &Json, end: Option<u64>) -> Result<Reading, RecordError> {
+    Ok(match picker.session(record)? {
+        Some(record) => until(record, [end]),
+        None => NOBODY,
+    })
+}
+
+const NONE: Reading = Reading::No("there is no such session");
+const NOBODY: Reading = Reading::No("nobody has logged in: the session has no user id");
 
 /// Whether this text is the signature of `signed` under one of these keys. Takes as long whichever it is.
 fn is_signed(

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde_json::{Value as Json, json};
 
-use super::{Form, Found, Framework, Part, Question, Reading, text, until};
+use super::{Form, Found, Framework, NONE, Part, Question, Reading, text, until};
 use crate::config::Store;
 use crate::config::value::KeyTemplate;
 use crate::session::{Picker, RecordError, Usual};
@@ -214,10 +214,7 @@ impl Framework for Resty {
             false => URL_SAFE_NO_PAD.encode(cookie.id()),
             true => URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, cookie.id())),
         });
-        vec![Part {
-            key: self.key.around(&name.unwrap_or_default()),
-            form: Form::Text,
-        }]
+        Part::only(&self.key, &name.unwrap_or_default(), Form::Text)
     }
 
     fn read(
@@ -226,7 +223,7 @@ impl Framework for Resty {
         found: &[Option<Found>],
     ) -> Result<Reading, RecordError> {
         let Some((bytes, key_end)) = text(found.first())? else {
-            return Ok(Reading::No("there is no such session"));
+            return Ok(NONE);
         };
         let Some(cookie) = Cookie::read(question.id.as_bytes()) else {
             return Ok(Reading::No("it is no cookie of lua-resty-session"));
@@ -247,9 +244,8 @@ impl Framework for Resty {
             ));
         };
         let record = self.record(&cookie, &plain)?;
-        let end = [end, key_end].into_iter().flatten().min();
         Ok(match self.picker.session(&record)? {
-            Some(record) => until(record, end),
+            Some(record) => until(record, [end, key_end]),
             None => Reading::No("nobody has logged in: the session has no subject"),
         })
     }

@@ -193,8 +193,7 @@ impl Framework for SaToken {
                 },
             ));
         }
-        let end = [idle, end].into_iter().flatten().min();
-        Ok(until(record, end))
+        Ok(until(record, [idle, end]))
     }
 
     fn leftovers(&self, id: &str) -> Vec<String> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value as Json};
 
 use super::jackson::{is_java, plain};
-use super::{Form, Found, Framework, Part, Question, Reading, Value, until};
+use super::{Form, Found, Framework, NOBODY, NONE, Part, Question, Reading, Value, until};
 use crate::config::Store;
 use crate::config::value::KeyTemplate;
 use crate::session::{List, Picker, Record, RecordError, Usual};
@@ -99,10 +99,7 @@ impl Framework for Spring {
     }
 
     fn parts(&self, id: &str, _: Option<&str>) -> Vec<Part> {
-        vec![Part {
-            key: self.key.around(id),
-            form: Form::Hash,
-        }]
+        Part::only(&self.key, id, Form::Hash)
     }
 
     fn read(
@@ -111,7 +108,7 @@ impl Framework for Spring {
         found: &[Option<Found>],
     ) -> Result<Reading, RecordError> {
         let Some(Some(Found { value, ends_at })) = found.first() else {
-            return Ok(Reading::No("there is no such session"));
+            return Ok(NONE);
         };
         let Value::Hash(hash) = value else {
             return Err(RecordError::Type);
@@ -132,15 +129,12 @@ impl Framework for Spring {
             return Ok(Reading::No("it was not used for too long"));
         }
         let Some(mut session) = self.picker.session(&record)? else {
-            return Ok(Reading::No(
-                "nobody has logged in: the session has no user id",
-            ));
+            return Ok(NOBODY);
         };
         if let Some(context) = record.get(CONTEXT) {
             self.add_authorities(&mut session, context);
         }
-        let end = [idle, *ends_at].into_iter().flatten().min();
-        Ok(until(session, end))
+        Ok(until(session, [idle, *ends_at]))
     }
 
     fn leftovers(&self, id: &str) -> Vec<String> {

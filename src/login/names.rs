@@ -5,30 +5,18 @@ use http::HeaderMap;
 use http::header::HeaderName;
 
 use crate::config::Config;
+use crate::headers::Spellings;
 
-/// Tells headers that are for the gateway alone. As with identity headers a name counts as ours when its letters and
-/// digits are ours: what folds names on the way to somebody else must not find them either.
+/// Tells headers that are for the gateway alone. What folds names on the way to somebody else must not find them either.
 #[derive(Debug)]
-pub(super) struct Names {
-    /// Letters and digits of each.
-    folded: Vec<Box<[u8]>>,
-    /// Whether a spelling may start with this byte; most headers are settled by it.
-    first: [bool; 256],
-}
+pub(super) struct Names(Spellings);
 
 impl Names {
     pub(super) fn new(config: &Config) -> Self {
         let login = config.login.headers.all();
         let login = login.iter().map(|(_, name)| name.as_str());
         let assertion = config.assertion.iter().map(|one| one.header.as_str());
-        let all = login.chain(assertion);
-        let folded: Vec<Box<[u8]>> = all.map(|name| letters(name).collect()).collect();
-        let mut first = [false; 256];
-        for (byte, may) in (0..=255_u8).zip(first.iter_mut()) {
-            let starts = folded.iter().any(|own| own.first() == Some(&byte));
-            *may = starts || !byte.is_ascii_alphanumeric();
-        }
-        Self { folded, first }
+        Self(Spellings::new(login.chain(assertion)))
     }
 
     /// Takes every spelling of every name out.
@@ -49,20 +37,8 @@ impl Names {
     }
 
     fn covers(&self, name: &HeaderName) -> bool {
-        let name = name.as_str();
-        // Names of headers are in lower case.
-        let start = name.as_bytes().first();
-        let may = start.and_then(|byte| self.first.get(usize::from(*byte)));
-        may.is_some_and(|may| *may)
-            && (self.folded.iter()).any(|own| own.iter().copied().eq(letters(name)))
+        self.0.covers(name.as_str())
     }
-}
-
-/// Letters and digits of a name, in lower case.
-fn letters(name: &str) -> impl Iterator<Item = u8> {
-    name.bytes()
-        .filter(u8::is_ascii_alphanumeric)
-        .map(|byte| byte.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value};
 
 use super::{Answer, answer};
+use crate::clock::in_words;
 use crate::policy::{Check, Denied};
 use crate::session::Why;
 
@@ -134,14 +135,14 @@ pub(super) fn more(reason: &Denied) -> Map<String, Value> {
     };
     match reason {
         Denied::Ended(ended) if ended.why != Why::Lost => {
-            put("ended_at", time(ended.at));
+            put("ended_at", in_words(ended.at).into());
             if let Some(by) = &ended.by {
                 put("by", by.as_str().into());
             }
         }
         Denied::Disabled(ban) | Denied::ServiceDisabled(ban) => {
             if let Some(until) = ban.until {
-                put("until", time(until));
+                put("until", in_words(until).into());
             }
         }
         Denied::Unmet(Check::ElevatedWithin(within)) => put("max_age", within.as_secs().into()),
@@ -152,11 +153,4 @@ pub(super) fn more(reason: &Denied) -> Map<String, Value> {
         | Denied::Unmet(_) => {}
     }
     members
-}
-
-fn time(millis: u64) -> Value {
-    // 9999-12-31, the last day that RFC 3339 can write.
-    let millis = millis.min(253_402_214_400_000);
-    let time = std::time::UNIX_EPOCH + std::time::Duration::from_millis(millis);
-    humantime::format_rfc3339_seconds(time).to_string().into()
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
-use super::{Shared, header, names_sender, trimmed};
+use super::{Shared, names_sender, trimmed};
 use crate::config;
 use crate::headers::{HeaderPlan, Rewrite, percent_encoded};
 
@@ -15,7 +15,7 @@ impl Shared<'_> {
         fields.sort_by_key(|(name, _)| name.as_str());
         let fields: Vec<_> = fields
             .into_iter()
-            .map(|(name, field)| (header(name), *field))
+            .map(|(name, field)| (name.to_http(), *field))
             .collect();
         let managed = Arc::clone(&self.managed);
         let names = self.names.iter();

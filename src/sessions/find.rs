@@ -5,13 +5,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::foreign::Foreign as Framework;
 use super::migrate::Moved;
 use super::record::Found;
 use super::{Sessions, Users};
 use crate::clock::now;
 use crate::config::Foreign;
-use crate::layout::Layout;
+use crate::layout::{Layout, Reading};
 use crate::session::{EndedSession, OwnRecord, Record, RecordError, Session};
 use crate::store::{Ends, Kept, StoreError, belongs};
 use crate::token::{Anchor, Token, anchor_of};
@@ -180,27 +179,21 @@ impl Sessions {
         layout: &Layout,
         (token, account): (&Token, Option<&Arc<str>>),
     ) -> Result<Clue, StoreError> {
-        let named = (token, account.map(AsRef::as_ref));
-        let Ok(users) = self.users() else {
-            return Ok(match self.read_foreign(layout, named).await? {
-                Framework::More(of) => Clue::More(of),
-                Framework::No(_) => Clue::All(Standing::Unknown),
-                Framework::Session(record) => Clue::All(Some(record.session).into()),
-            });
-        };
-        if self.is_buried(token).await? {
+        if self.users.is_some() && self.is_buried(token).await? {
             return Ok(Clue::All(Standing::Unknown));
         }
-        Ok(match self.read_foreign(layout, named).await? {
-            Framework::More(of) => Clue::More(of),
-            Framework::No(_) => Clue::All(Standing::Unknown),
-            Framework::Session(record) => match users.foreign {
-                Foreign::Trust => Clue::All(Some(record.session).into()),
-                Foreign::Check => Clue::Users(Whose {
-                    account: account.cloned(),
-                    ..users.anchor(&record.session.user_id).into()
-                }),
-            },
+        let named = (token, account.map(AsRef::as_ref));
+        let record = match self.read_foreign(layout, named).await? {
+            Reading::More(of) => return Ok(Clue::More(of)),
+            Reading::No(_) => return Ok(Clue::All(Standing::Unknown)),
+            Reading::Session(record) => record,
+        };
+        Ok(match &self.users {
+            Some(users) if users.foreign == Foreign::Check => Clue::Users(Whose {
+                account: account.cloned(),
+                ..users.anchor(&record.session.user_id).into()
+            }),
+            Some(_) | None => Clue::All(Some(record.session).into()),
         })
     }
 
@@ -280,9 +273,9 @@ impl Sessions {
             return Ok(Judged::Known(Standing::Unknown));
         }
         let verdict = match read? {
-            Framework::More(_) => return Err(StoreError::Mismatch),
-            Framework::No(_) => Verdict::Unknown,
-            Framework::Session(record) => users.judge_foreign(*record, user.as_deref(), &realm),
+            Reading::More(_) => return Err(StoreError::Mismatch),
+            Reading::No(_) => Verdict::Unknown,
+            Reading::Session(record) => users.judge_foreign(*record, user.as_deref(), &realm),
         };
         self.known(verdict, (users, whose.user))
     }

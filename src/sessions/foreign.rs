@@ -10,17 +10,6 @@ use crate::session::{Record, RecordError};
 use crate::store::{Key, StoreError};
 use crate::token::Token;
 
-/// What a framework's keys came to, as far as they have been read.
-#[derive(Debug)]
-pub(super) enum Foreign {
-    /// A live session.
-    Session(Box<Record>),
-    /// It has more keys, by the account that it is of.
-    More(Arc<str>),
-    /// None, or none any more; why.
-    No(&'static str),
-}
-
 /// Whether it has been told that a framework's session could not be read: there may be millions.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -31,12 +20,12 @@ impl Sessions {
         parts.map(|(key, _)| key).collect()
     }
 
-    /// What this framework has written about a token.
+    /// What this framework has written about a token; a session that it comes to is live.
     pub(super) async fn read_foreign(
         &self,
         layout: &Layout,
         (token, account): (&Token, Option<&str>),
-    ) -> Result<Foreign, StoreError> {
+    ) -> Result<Reading, StoreError> {
         let parts = self.keys.parts(token, account);
         let read = async {
             let found = self.store.find_parts(&parts).await?;
@@ -47,10 +36,10 @@ impl Sessions {
             tell(layout, *error);
         }
         Ok(match read? {
-            Reading::No(why) => Foreign::No(why),
-            Reading::More(account) => Foreign::More(account),
-            Reading::Session(record) if record.session.is_live(now()) => Foreign::Session(record),
-            Reading::Session(_) => Foreign::No("it has ended"),
+            Reading::Session(record) if !record.session.is_live(now()) => {
+                Reading::No("it has ended")
+            }
+            reading @ (Reading::No(_) | Reading::More(_) | Reading::Session(_)) => reading,
         })
     }
 
@@ -66,9 +55,9 @@ impl Sessions {
                 .read_foreign(layout, (token, account.as_deref()))
                 .await?
             {
-                Foreign::Session(record) => return Ok(Ok(record)),
-                Foreign::No(why) => return Ok(Err(why)),
-                Foreign::More(of) => account = Some(of),
+                Reading::Session(record) => return Ok(Ok(record)),
+                Reading::No(why) => return Ok(Err(why)),
+                Reading::More(of) => account = Some(of),
             }
         }
         Err(StoreError::Mismatch)

@@ -187,11 +187,7 @@ impl Keys {
             self.calls(),
         ];
         let foreign = self.layout.iter().map(|layout| layout.prefix());
-        let mut all: Vec<String> = all.into_iter().chain(foreign).collect();
-        // Redis takes no prefix that begins with another one.
-        all.sort();
-        all.dedup_by(|longer, shorter| longer.starts_with(shorter.as_str()));
-        all
+        all.into_iter().chain(foreign).collect()
     }
 
     /// SHA-256 of the token that is called this in a user's record, in lower-case hex.

@@ -35,14 +35,9 @@ pub(super) fn remove_bearer(headers: &mut HeaderMap) {
     }
 }
 
-/// The pairs of a cookie line, each with the offset of its first byte. A pair keeps the blanks around it.
-pub(super) fn cookies(line: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
-    let mut start = 0;
-    line.split(|byte| *byte == b';').map(move |pair| {
-        let offset = start;
-        start += pair.len() + 1;
-        (offset, pair)
-    })
+/// The pairs of a cookie line. Each keeps the blanks around it.
+pub(super) fn cookies(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b';')
 }
 
 /// The value of this pair, if it is the cookie of that name. Blanks around name and value do not belong to them.
@@ -53,7 +48,7 @@ pub(super) fn cookie_value<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 pub(super) fn remove_cookie(headers: &mut HeaderMap, name: &str) {
-    let ours = |line: &[u8]| cookies(line).any(|(_, pair)| cookie_value(pair, name).is_some());
+    let ours = |line: &[u8]| cookies(line).any(|pair| cookie_value(pair, name).is_some());
     let mentions = |line: &[u8]| memmem::find(line, name.as_bytes()).is_some();
     if !headers
         .get_all(COOKIE)
@@ -79,13 +74,12 @@ pub(super) fn remove_cookie(headers: &mut HeaderMap, name: &str) {
 /// The line without our pairs and without the one `; ` that each of them no longer needs.
 fn without_cookie(line: &[u8], name: &str) -> Vec<u8> {
     let kept: Vec<&[u8]> = cookies(line)
-        .map(|(_, pair)| pair)
         .filter(|pair| cookie_value(pair, name).is_none())
         .collect();
     let joined = kept.join(&b';');
     let first_kept = cookies(line)
         .next()
-        .is_some_and(|(_, pair)| cookie_value(pair, name).is_none());
+        .is_some_and(|pair| cookie_value(pair, name).is_none());
     if first_kept {
         joined
     } else {

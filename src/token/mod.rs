@@ -197,10 +197,7 @@ impl TokenSources {
             .iter()
             .map(|source| match source {
                 Source::Bearer => TokenSource::Bearer,
-                Source::Header(name) => TokenSource::Header(
-                    http::HeaderName::from_bytes(name.as_str().as_bytes())
-                        .expect("checked when the configuration was read"),
-                ),
+                Source::Header(name) => TokenSource::Header(name.to_http()),
                 Source::Cookie(name) => TokenSource::Cookie(name.clone()),
             })
             .collect();
@@ -346,7 +343,7 @@ impl TokenSource {
                 .try_for_each(take),
             Self::Cookie(name) => {
                 for line in headers.get_all(COOKIE) {
-                    for (_, pair) in cookies(line.as_bytes()) {
+                    for pair in cookies(line.as_bytes()) {
                         if let Some(value) = cookie_value(pair, name) {
                             take(value)?;
                         }

@@ -1,30 +1,16 @@
 //! An application of a framework, as a process of its own.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use tokio::net::TcpStream;
 
 use crate::support::client::{Call, Connection, Reply};
 use crate::support::redis::Redis;
+use crate::support::{Program, installed};
 
-pub(crate) struct Application {
-    process: Child,
-    port: u16,
-}
-
-/// What `tests/run.sh` has installed.
-fn installed(path: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let found = target.join(path);
-    assert!(
-        found.exists(),
-        "{path} is not there; bash tests/run.sh installs it"
-    );
-    found
-}
+pub(crate) struct Application(Program);
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -53,27 +39,19 @@ impl Application {
     }
 
     fn start(mut command: Command, redis: &Redis, settings: &Value) -> Self {
-        let mut process = command
-            .arg(redis.url())
-            .arg(settings.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut port).unwrap();
-        Self {
-            process,
-            port: port.trim().parse().unwrap(),
-        }
+        Self(Program::start(
+            command.arg(redis.url()).arg(settings.to_string()),
+        ))
     }
 
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.0.port()
     }
 
     pub(crate) async fn send(&self, call: Call) -> Reply {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.port()))
+            .await
+            .unwrap();
         Connection::h1_over(stream).await.send(call).await
     }
 
@@ -100,12 +78,5 @@ impl Application {
             .send(Call::get("/visit").header("cookie", cookie))
             .await;
         assert_eq!(reply.status, 200);
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
     }
 }

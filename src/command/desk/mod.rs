@@ -9,7 +9,6 @@ mod table;
 use std::io::{BufRead as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -17,21 +16,19 @@ use http::{HeaderValue, Method, Request};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::opened::opened;
 use super::{Verdict, check};
 use crate::admin::{Admin, Counters};
 use crate::audit::Audit;
 use crate::config::Config;
 use crate::config::value::Origin;
 use crate::sessions::{Queues, Sessions};
-use crate::store::{StoreError, StoreSource};
+use crate::store::StoreError;
 use crate::upstream::Direct;
 
 pub(super) use self::ended::Wait;
 pub(super) use self::ended::{ended, far_enough};
 pub(super) use self::table::{Table, at, moment, words};
-
-/// How long Redis may take to answer for the first time.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where to carry a command out, and how to tell of it.
 #[derive(Debug, clap::Args)]
@@ -122,11 +119,8 @@ impl Desk {
                 path.display()
             )));
         }
-        let source = StoreSource::open(config.store.get_ref(), &config.tokens)
-            .map_err(|error| cannot_open(&config, &error))?;
-        let store = source.connect().await;
-        let store = Arc::new(store.map_err(|error| cannot_open(&config, &error))?);
-        store.settle(CONNECT_PATIENCE).await;
+        let store = opened(&config).await;
+        let store = store.map_err(|error| cannot_open(&config, &error))?;
         let audit = Audit::open(config.audit.as_ref(), &store)
             .map_err(|error| Failed::unknown(format!("the audit log cannot be opened: {error}")))?;
         let queues = Arc::new(Queues::default());

@@ -39,6 +39,12 @@ impl HeaderName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The same for a header.
+    pub fn to_http(&self) -> http::HeaderName {
+        http::HeaderName::from_bytes(self.0.as_bytes())
+            .expect("checked when the configuration was read")
+    }
 }
 
 impl TryFrom<String> for HeaderName {
