@@ -45,7 +45,8 @@ enum Command {
   drawbridge check
   drawbridge check --token -          (reads the token from standard input, as a client sends it)")]
     Check(Check),
-    /// Tell what would become of a request, step by step. Exit code 1 if it would be refused.
+    /// Tell what would become of a request, step by step. Exit code 1 if it would be refused, 2 if it was asked wrongly, 3 if
+    /// the store cannot be opened.
     #[command(
         after_help = "Example: drawbridge explain GET https://shop.example/orders --token dbt_…"
     )]
@@ -179,7 +180,7 @@ fn answer(command: Command) -> anyhow::Result<Verdict> {
                 headers: question.headers,
                 from: question.from,
             };
-            Ok(block_on(explain::run(&config, &question, &mut out))?.into())
+            block_on(explain::run(&config, &question, (&mut out, &mut err)))
         }
         Command::Demo(demo) => {
             drop(start_log("warn", LogFormat::Text)?);

@@ -10,6 +10,8 @@ mod cache;
 mod check;
 #[path = "config/forward_auth.rs"]
 mod forward_auth;
+#[path = "config/layout.rs"]
+mod layout;
 #[path = "config/limit.rs"]
 mod limit;
 #[path = "config/load.rs"]

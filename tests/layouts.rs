@@ -6,6 +6,8 @@ mod support;
 
 #[path = "layouts/application.rs"]
 mod application;
+#[path = "layouts/groups.rs"]
+mod groups;
 #[path = "layouts/kicked.rs"]
 mod kicked;
 #[path = "layouts/moving.rs"]
@@ -25,11 +27,12 @@ use support::{Gateway, Setup, Upstream, gateway};
 
 /// A gateway that reads the sessions of this layout where these sources say.
 fn reading(redis: &Redis, layout: &str, sources: &str, upstream: &Upstream) -> Setup {
+    reading_at(&redis.url(), layout, sources, upstream)
+}
+
+fn reading_at(url: &str, layout: &str, sources: &str, upstream: &Upstream) -> Setup {
     gateway()
-        .store(&format!(
-            "redis = \"{}\"\nlayout = \"{layout}\"",
-            redis.url()
-        ))
+        .store(&format!("redis = \"{url}\"\nlayout = \"{layout}\""))
         .toml(&format!("[tokens]\nsources = [{sources}]"))
         .upstream("app", upstream)
         .route("prefix = \"/admin\"\nupstream = \"app\"\nrequire = { all = [\"orders:write\"] }")

@@ -166,14 +166,15 @@ fn refuse(
             writeln!(out, "{shown}: {}{rest}", tally(faults))
         }
         Unreadable::File { source, .. } => {
-            writeln!(out, "error: {shown} cannot be read: {source}")?;
-            if source.kind() == io::ErrorKind::NotFound {
-                writeln!(
-                    out,
-                    "  = help: name the file with --config FILE or in DRAWBRIDGE_CONFIG"
-                )?;
-            }
-            Ok(())
+            writeln!(out, "error: `{shown}` cannot be read: {source}")?;
+            let help = if source.kind() == io::ErrorKind::NotFound {
+                "name the file with --config FILE or in DRAWBRIDGE_CONFIG"
+            } else if source.kind() == io::ErrorKind::IsADirectory {
+                "name the file in it, such as gateway.toml"
+            } else {
+                return Ok(());
+            };
+            writeln!(out, "  = help: {help}")
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use http::{HeaderName, HeaderValue, Request, Uri};
 
+use super::Verdict;
 use super::opened::opened;
 use crate::config::Config;
 use crate::gateway::{Gateway, Shared};
@@ -27,18 +28,25 @@ pub struct Question {
     pub from: IpAddr,
 }
 
-/// Answers the question on `out`; says whether the request would be forwarded.
+/// Answers the question on `out`: done if the request would be forwarded. A question that makes no sense and a store that
+/// cannot be opened are told on `err`.
 ///
 /// # Errors
-/// If the question makes no sense or the store cannot be opened.
+/// If there is no gateway of this configuration, or writing failed.
 pub async fn run(
     config: &Config,
     question: &Question,
-    out: &mut (dyn Write + Send),
-) -> anyhow::Result<bool> {
-    let (request, peer) = ask(question)?;
-    let store = opened(config).await;
-    let store = store.context("the store cannot be opened")?;
+    (out, err): (&mut (dyn Write + Send), &mut (dyn Write + Send)),
+) -> anyhow::Result<Verdict> {
+    let (request, peer) = match ask(question) {
+        Ok(asked) => asked,
+        Err(error) => return Verdict::Usage.because(&error, err),
+    };
+    let store = opened(config).await.context("the store cannot be opened");
+    let store = match store {
+        Ok(store) => store,
+        Err(error) => return Verdict::CannotTell.because(&error, err),
+    };
     let gateway =
         Gateway::build(config, store, Shared::default(), Arc::default()).map_err(|faults| {
             anyhow::anyhow!(
@@ -54,7 +62,7 @@ pub async fn run(
         .explain(request, question.token.as_deref(), &peer)
         .await;
     out.write_all(explanation.text.as_bytes())?;
-    Ok(explanation.allowed)
+    Ok(explanation.allowed.into())
 }
 
 /// The request as it would arrive, and who would be on the line.

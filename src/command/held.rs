@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use http::HeaderMap;
 
 use super::Verdict;
@@ -19,7 +18,7 @@ use crate::token::Token;
 /// The token itself is not told.
 ///
 /// # Errors
-/// If the store cannot be opened, or writing to `out` failed.
+/// If writing to `out` failed.
 pub async fn run(
     config: &Config,
     token: &str,
@@ -29,8 +28,16 @@ pub async fn run(
     let Some(token) = read(config, token, out)? else {
         return Ok(Verdict::No);
     };
-    let store = opened(config).await;
-    let store = store.context("the store cannot be opened")?;
+    let store = match opened(config).await {
+        Ok(store) => store,
+        Err(error) => {
+            writeln!(
+                out,
+                "session    nobody can tell: the store cannot be opened: {error}"
+            )?;
+            return Ok(Verdict::CannotTell);
+        }
+    };
     let sessions = Sessions::new(store, config, Arc::new(Queues::default()));
     match sessions.find(&token).await {
         Ok(Standing::Live(session)) => {

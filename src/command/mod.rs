@@ -1,5 +1,6 @@
 //! What the program can be told to do; one file for each word.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 pub mod admin_key;
@@ -28,6 +29,14 @@ pub enum Verdict {
     Usage = 2,
     /// Nobody knows: the store or the gateway could not be reached, or broke off.
     CannotTell = 3,
+}
+
+impl Verdict {
+    /// This verdict, after its reason has been told.
+    fn because(self, error: &anyhow::Error, err: &mut dyn Write) -> anyhow::Result<Self> {
+        writeln!(err, "drawbridge: {error:#}")?;
+        Ok(self)
+    }
 }
 
 impl From<bool> for Verdict {

@@ -149,9 +149,12 @@ pub struct Kick {
 
 /// A length of time, in whole seconds.
 pub(super) fn seconds(text: &str) -> Result<u64, String> {
-    humantime::parse_duration(text)
-        .map(|length| length.as_secs())
-        .map_err(|_| "write a number with its unit, such as 30m, 8h or 7days".to_owned())
+    let wrong = "write a second or more as a number with its unit, such as 30m, 8h or 7days";
+    let length = humantime::parse_duration(text).map_err(|_| wrong)?;
+    match length.as_secs() {
+        0 => Err(wrong.to_owned()),
+        seconds => Ok(seconds),
+    }
 }
 
 /// Does it, and tells on `out` what came of it, or on `err` why nothing did.

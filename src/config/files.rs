@@ -36,7 +36,18 @@ impl Content {
 pub(super) fn why_unread(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::NotFound {
         "there is no such file".to_owned()
+    } else if error.kind() == io::ErrorKind::IsADirectory {
+        "it is a folder".to_owned()
     } else {
         error.kind().to_string()
+    }
+}
+
+/// What helps against that more often than not.
+pub(super) fn cure(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        "drawbridge's user has to be able to read it, and to enter the folders above it"
+    } else {
+        "a relative path starts at the configuration's folder"
     }
 }

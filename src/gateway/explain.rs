@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use http::Request;
 use http::request::Parts;
+use http::{HeaderMap, Request};
 
 use super::Gateway;
 use super::door::{Bearer, Carried, enter};
@@ -19,10 +19,10 @@ use crate::limit::{RouteLimits, Scope, Who};
 use crate::peer::Peer;
 use crate::policy::{Holder, Permit};
 use crate::refusal::Refusal;
-use crate::route::Route;
+use crate::route::{Announces, Route};
 use crate::selfservice::SelfService;
 use crate::session::{EndedSession, Session};
-use crate::token::TokenError;
+use crate::token::{TokenError, TokenSources};
 
 /// What was found, as text for people.
 #[derive(Debug, Default)]
@@ -115,6 +115,7 @@ impl Gateway {
         }
         let origin = self.forwarded.origin(peer, &parts.headers);
         let (permit, carried) = self.weigh(route, &head, (&parts, &origin), told).await?;
+        let moves = self.is_to_move(route, &permit, &carried).await;
         let id = self.ids.of(&parts.headers, origin.trusted);
         let facts = Facts {
             head: &head,
@@ -130,7 +131,53 @@ impl Gateway {
             None,
         )?;
         self.tell_sent(route, &outbound, told);
+        if moves {
+            told.line(
+                "moves",
+                "the answer sets our cookie with a session of ours, opened in place of the framework's",
+            );
+        }
         Ok("forwarded")
+    }
+
+    /// Of two tokens, the one that counts.
+    async fn tell_current(
+        &self,
+        carried: Carried,
+        (sources, headers): (&TokenSources, &HeaderMap),
+        max_age: MaxAge,
+        told: &mut Explanation,
+    ) -> Result<Carried, Refusal> {
+        let behind = sources.behind(headers);
+        let Some((behind, source)) = behind.filter(|_| carried.token().is_some()) else {
+            return Ok(carried);
+        };
+        let current = self.current(carried, (sources, headers), max_age).await?;
+        match current.token() == Some(&behind) {
+            true => told.more(format_args!(
+                "nobody knows it any more: the framework's in {source} counts"
+            )),
+            false => told.more(format_args!("it counts before the framework's in {source}")),
+        }
+        Ok(current)
+    }
+
+    /// Why a token has no session, as far as the framework's rules tell.
+    async fn why_nobody(&self, carried: &Carried) -> String {
+        let why = match carried.token() {
+            Some(token) => self.sessions.why_not(token).await.ok().flatten(),
+            None => None,
+        };
+        format!("none: {}", why.unwrap_or("the token has no live session"))
+    }
+
+    /// Whether the answer opens a session of ours; see [`Gateway::move_in`].
+    async fn is_to_move(&self, route: &Route, permit: &Permit, carried: &Carried) -> bool {
+        let Carried::Token(token, Bearer::Browser) = carried else {
+            return false;
+        };
+        let may = route.announces == Announces::Nothing && permit.session().is_some();
+        may && self.sessions.is_to_move(token).await.unwrap_or(false)
     }
 
     /// What the upstream would get, line by line.
@@ -187,6 +234,10 @@ impl Gateway {
                 "none that can be used"
             },
         );
+        let sent = (&own.tokens, &parts.headers);
+        let carried = self
+            .tell_current(carried, sent, MaxAge::STRICT, told)
+            .await?;
         let at_risk =
             matches!(carried, Carried::Token(_, Bearer::Browser)) && !Csrf::is_safe(&parts.method);
         if at_risk {
@@ -220,6 +271,10 @@ impl Gateway {
     ) -> Result<(Permit, Carried), Refusal> {
         let client = origin.client;
         let carried = self.token(route, &parts.headers, client)?;
+        let sent = (&route.tokens, &parts.headers);
+        let carried = self
+            .tell_current(carried, sent, route.max_age, told)
+            .await?;
         if self.is_at_risk(route, &carried, parts) {
             told.line("csrf", "looked at: a page of another site could send this");
             let own = || origin.seen(&head.authority);
@@ -247,7 +302,7 @@ impl Gateway {
             }
             Holder::Nobody => told.line("session", "none: no token"),
             Holder::Malformed => told.line("session", "none: what was sent cannot be a token"),
-            Holder::Unknown => told.line("session", "none: the token has no live session"),
+            Holder::Unknown => told.line("session", self.why_nobody(&carried).await),
             Holder::Ended(ended) => tell_ended(ended, told),
         }
         Ok((route.policy.judge(holder)?, carried))

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Grant, Login, LoginError, Sessions};
 use crate::clock::now;
 use crate::session::{Record, Why};
-use crate::store::{Ends, Key, StoreError, Swapped};
+use crate::store::{Ends, Kept, Key, StoreError, Swapped};
 use crate::token::{Token, random_name};
 use crate::user::{Entry, Glance, Whom};
 
@@ -59,6 +59,20 @@ impl Sessions {
         self.migrate && self.keys.foreign(token).is_some()
     }
 
+    /// Whether the next answer to a browser with this token opens one of ours: nobody has made one yet, or is at it.
+    ///
+    /// # Errors
+    /// If nobody could tell.
+    pub async fn is_to_move(&self, token: &Token) -> Result<bool, StoreError> {
+        Ok(self.migrates(token) && self.note(&self.keys.moved(token)).await?.is_none())
+    }
+
+    /// What is noted there of a move.
+    async fn note(&self, key: &Key) -> Result<Option<Kept>, StoreError> {
+        let found = self.store.get(std::slice::from_ref(key), Ends::None);
+        Ok(found.await?.into_iter().flatten().next())
+    }
+
     /// A session of ours for whoever holds this token of a framework; `None` if somebody has made one already or is at it,
     /// or if there is none to move. Its rights are those that the old session has at this moment.
     ///
@@ -71,11 +85,7 @@ impl Sessions {
         ip: IpAddr,
     ) -> Result<Option<Grant>, LoginError> {
         let key = self.keys.moved(token);
-        let noted = self
-            .store
-            .get(std::slice::from_ref(&key), Ends::None)
-            .await?;
-        if noted.iter().any(Option::is_some) {
+        if self.note(&key).await?.is_some() {
             return Ok(None);
         }
         let Some(record) = self.whole_foreign_of(token).await? else {
@@ -192,11 +202,7 @@ impl Sessions {
             return Ok(());
         }
         // The note stays: whatever becomes of the old one, it is worth nothing without ours.
-        let found = self
-            .store
-            .get(&[self.keys.moved(token)], Ends::None)
-            .await?;
-        let noted = found.into_iter().flatten().next();
+        let noted = self.note(&self.keys.moved(token)).await?;
         let noted = noted.map(|kept| Moved::read(&kept.bytes)).transpose()?;
         let Some(noted) = noted.filter(|noted| !noted.sid.is_empty()) else {
             return Ok(());

@@ -1,13 +1,14 @@
-// An application of express-session and connect-redis. Arguments: URL of Redis, JSON with `secret`, `prefix` and `cookie`.
+// An application of express-session and connect-redis. Arguments: URL of Redis, JSON with `secret`, `prefix`, `cookie` and
+// `cluster`.
 // Prints its port.
 const express = require("express");
 const session = require("express-session");
 const { RedisStore } = require("connect-redis");
-const { createClient } = require("redis");
+const { createClient, createCluster } = require("redis");
 
 const [url, text] = process.argv.slice(2);
-const { secret, prefix = "sess:", cookie = {} } = JSON.parse(text);
-const client = createClient({ url });
+const { secret, prefix = "sess:", cookie = {}, cluster = false } = JSON.parse(text);
+const client = cluster ? createCluster({ rootNodes: [{ url }] }) : createClient({ url });
 const app = express();
 app.use(session({
   store: new RedisStore({ client, prefix }), secret, cookie, resave: false, saveUninitialized: true,

@@ -1,10 +1,13 @@
 //! From sessions of express to ours, without a login.
 
+use std::process::Command;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::application::Application;
 use crate::reading;
+use crate::support::gateway::PROGRAM;
 use crate::support::redis::Redis;
 use crate::support::{Call, Gateway, PATIENCE, Reply, Upstream, soon, upstream};
 
@@ -52,6 +55,34 @@ fn ours(reply: &Reply) -> Option<String> {
     Some(line.split(';').next().unwrap().to_owned())
 }
 
+/// What `drawbridge explain` says of a GET with this cookie.
+async fn explained(gateway: &Gateway, target: &str, cookie: &str) -> (Option<i32>, String) {
+    let (config, url) = (
+        gateway.config().to_owned(),
+        format!("http://a.test{target}"),
+    );
+    let header = format!("cookie: {cookie}");
+    let asked = tokio::task::spawn_blocking(move || {
+        let words = ["explain", "GET", &url, "-H", &header, "--config"];
+        let output = Command::new(PROGRAM).args(words).arg(config).output();
+        let output = output.unwrap();
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(all).unwrap())
+    });
+    asked.await.unwrap()
+}
+
+/// Takes everything of ours away, and leaves what express has written.
+fn forget(redis: &Redis) {
+    for key in redis
+        .cli(&["--scan"])
+        .lines()
+        .filter(|key| !key.starts_with("sess:"))
+    {
+        redis.cli(&["DEL", key]);
+    }
+}
+
 async fn with(gateway: &Gateway, target: &str, cookie: &str) -> Reply {
     gateway
         .send(Call::get(target).header("cookie", cookie))
@@ -94,6 +125,60 @@ async fn whoever_comes_with_a_session_of_express_gets_one_of_ours_beside_it() {
     assert_eq!(upstream.last().header("x-user-id"), Some("alice"));
     let forged = with(&gateway, "/", &format!("{old}; {other}; {new}")).await;
     forged.refused(401, "token_malformed");
+}
+
+#[tokio::test]
+#[ignore = "needs express-session: tests/run.sh"]
+async fn explain_goes_by_the_session_that_counts() {
+    let (redis, upstream) = (Redis::start().await, upstream());
+    let app = Application::express(&redis, &json!({"secret": "s"}));
+    let gateway = moving(&redis, &app, &upstream, ("", "0s")).await;
+    let (old, _) = app.log_in("user=alice&permissions=orders:write").await;
+    let moves = "moves     the answer sets our cookie";
+
+    // Nothing of ours yet: the first answer will have it, and to be told so opens nothing.
+    for _ in 0..2 {
+        let (code, told) = explained(&gateway, "/admin", &old).await;
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.contains("session   user alice"), "{told}");
+        assert!(told.contains(moves), "{told}");
+    }
+    let new = ours(&with(&gateway, "/", &old).await).unwrap();
+    let both = format!("{old}; {new}");
+
+    let (code, told) = explained(&gateway, "/admin", &old).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(!told.contains(moves), "it has one already: {told}");
+    let (code, told) = explained(&gateway, "/admin", &both).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("it counts before the framework's in cookie connect.sid"),
+        "{told}"
+    );
+    assert!(!told.contains(moves), "{told}");
+    for of_both in [&old, &new] {
+        let value = of_both.split_once('=').unwrap().1;
+        assert!(!told.contains(value), "no token is told: {told}");
+    }
+
+    // Ours is forgotten, as when it runs out: the old one takes over, with requests and here.
+    forget(&redis);
+    let (code, told) = explained(&gateway, "/admin", &both).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("nobody knows it any more: the framework's in cookie connect.sid counts"),
+        "{told}"
+    );
+    assert!(told.contains("session   user alice"), "{told}");
+    let (code, told) = explained(&gateway, "/.own/sessions", &both).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("nobody knows it any more"), "{told}");
+    assert_eq!(with(&gateway, "/admin", &both).await.status, 200);
+
+    app.log_out(&old).await;
+    let (code, told) = explained(&gateway, "/admin", &old).await;
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("none: there is no such session"), "{told}");
 }
 
 #[tokio::test]

@@ -47,16 +47,16 @@ pub struct Reach {
     #[arg(long, value_name = "URL", env = "DRAWBRIDGE_ADMIN")]
     admin: Option<String>,
     /// File with the admin key; without it the key is taken from DRAWBRIDGE_ADMIN_KEY.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "admin")]
     admin_key_file: Option<PathBuf>,
     /// PEM file with the authorities that may have signed the admin API's certificate. Default: the system's.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "admin")]
     admin_ca: Option<PathBuf>,
     /// PEM file with the client certificate to show to the admin API.
-    #[arg(long, value_name = "FILE", requires = "admin_cert_key")]
+    #[arg(long, value_name = "FILE", requires_all = ["admin", "admin_cert_key"])]
     admin_cert: Option<PathBuf>,
     /// PEM file with the private key of that certificate.
-    #[arg(long, value_name = "FILE", requires = "admin_cert")]
+    #[arg(long, value_name = "FILE", requires_all = ["admin", "admin_cert"])]
     admin_cert_key: Option<PathBuf>,
     /// Print JSON, as the admin API answers it.
     #[arg(long)]

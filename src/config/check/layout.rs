@@ -136,7 +136,7 @@ fn beginnings(config: &Config, layout: Layout, faults: &mut Vec<Fault>) {
     let span = config.places.value("sessions.foreign_without_iat");
     faults.push(
         Fault::error(
-            span.or_else(|| key(config, "layout")),
+            span,
             format!(
                 "sessions of \"{}\" do not say when they began: a kick of their user would not end them",
                 layout.name()

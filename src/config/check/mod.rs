@@ -19,13 +19,14 @@ mod telemetry;
 mod upstream;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::path::Path;
 
 use super::Config;
 use super::fault::Fault;
-use super::files::why_unread;
+use super::files::{cure, why_unread};
 
 /// Everything that is wrong with this configuration, in the order of the file.
 ///
@@ -67,16 +68,12 @@ fn is_loopback(host: &str) -> bool {
 
 /// Complains about a file that is not there or cannot be opened.
 fn readable(path: &Path, span: Range<usize>, what: &str, faults: &mut Vec<Fault>) {
-    let problem = match File::open(path).and_then(|file| file.metadata()) {
-        Ok(found) if found.is_dir() => "it is a folder".to_owned(),
+    let error = match File::open(path).and_then(|file| file.metadata()) {
+        Ok(found) if found.is_dir() => ErrorKind::IsADirectory.into(),
         Ok(_) => return,
-        Err(error) => why_unread(&error),
+        Err(error) => error,
     };
-    faults.push(
-        Fault::error(
-            span,
-            format!("{what} file `{}` cannot be read: {problem}", path.display()),
-        )
-        .help("a relative path starts at the configuration's folder"),
-    );
+    let problem = why_unread(&error);
+    let message = format!("{what} file `{}` cannot be read: {problem}", path.display());
+    faults.push(Fault::error(span, message).help(cure(&error)));
 }

@@ -245,7 +245,7 @@ fn reason(error: Option<&Error>) -> String {
         return if *kind == ErrorKind::Timeout {
             SILENT.to_owned()
         } else if matches!(kind, ErrorKind::IO | ErrorKind::Tls) {
-            error.details().to_owned()
+            in_words(error.details()).to_owned()
         } else {
             kind.to_str().to_owned()
         };
@@ -260,6 +260,14 @@ fn reason(error: Option<&Error>) -> String {
         _ => return code.to_owned(),
     };
     format!("{code}: {meaning}")
+}
+
+/// The system's own words in what fred keeps of its errors, which is how a programmer prints them.
+fn in_words(details: &str) -> &str {
+    let words = details.split_once("message: \"");
+    words
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map_or(details, |(words, _)| words)
 }
 
 /// What a server that speaks TLS does when it is not asked in TLS, and the other way round.
