@@ -1,8 +1,8 @@
-"""Renders the overlays that are named with kustomize's own code, holds what is of Kubernetes itself against its schemas,
-and prints everything as JSON: {overlay: [object, …]}.
+"""Renders the overlays that are named with kustomize's own code, and charts with Helm's, holds what is of Kubernetes itself
+against its schemas, and prints everything as JSON: {overlay: [object, …]}. A chart's values may follow it, as JSON: CHART#{…}.
 
 kustomize comes as a library in the package pykustomize, whose Python wants a newer Python than most have: only the library is
-used. The schemas are in the package kubernetes-validate.
+used. Helm comes in the package helm-python-sdk, and the schemas in kubernetes-validate.
 """
 
 import ctypes
@@ -11,6 +11,7 @@ import pathlib
 import sys
 import sysconfig
 
+import helm_python
 import kubernetes_validate
 import yaml
 
@@ -32,11 +33,27 @@ def kustomize():
     return build
 
 
+def helm(folder, values):
+    # An icon is for shops.
+    told = [one for one in helm_python.lint(folder)["messages"] if "icon" not in one["error"]]
+    if told:
+        raise SystemExit(f"{folder}: {told}")
+    with helm_python.Chart.load(folder) as chart:
+        try:
+            files = chart.render(json.loads(values or "{}"), name="drawbridge", namespace="drawbridge")
+        except helm_python.HelmValuesError as error:
+            raise SystemExit(f"{folder}: {error}")
+    things = [thing for text in files.values() for thing in yaml.safe_load_all(text)]
+    return [thing for thing in things if thing]
+
+
 def main(folders):
     build = kustomize()
     rendered, faults = {}, []
     for folder in folders:
-        rendered[folder] = build(folder)
+        place, _, values = folder.partition("#")
+        is_chart = pathlib.Path(place, "Chart.yaml").exists()
+        rendered[folder] = helm(place, values) if is_chart else build(folder)
         for thing in rendered[folder]:
             # Those of others are held against the schemas of others.
             group = thing["apiVersion"].rpartition("/")[0]

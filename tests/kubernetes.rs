@@ -1,27 +1,33 @@
-//! What `deploy/kubernetes` makes of itself: rendered by kustomize, valid by the schemas of everything in it, and in
-//! agreement with the gateway's configuration and its image.
+//! What `deploy/kubernetes` and `deploy/helm` make of themselves: rendered by kustomize and Helm, valid by the schemas of
+//! everything in it, and in agreement with the gateway's configuration and its image.
 
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::installed;
 
 /// All of them; `tests/run.sh` installs what renders and knows them.
-const OVERLAYS: [&str; 6] = [
+const OVERLAYS: [&str; 8] = [
     "overlays/standalone",
     "overlays/sidecar",
     "overlays/forward-auth/traefik",
     "overlays/forward-auth/envoy-gateway",
     "overlays/forward-auth/gateway-api",
     "overlays/forward-auth/haproxy-ingress",
+    CHART,
+    // Everything the other way round.
+    "../helm#{\"serviceMonitor\":true,\"networkPolicy\":false,\"autoscaling\":{\"enabled\":false},\"image\":{\"tag\":\"x\"},\
+     \"service\":{\"type\":\"ClusterIP\",\"annotations\":{\"a/b\":\"c\"}}}",
 ];
 
-const NOT_HERE: &str = "SKIPPED: kustomize comes as a library for Linux on x86-64 only, so nothing is proven about deploy/kubernetes";
+const CHART: &str = "../helm";
+
+const NOT_HERE: &str = "SKIPPED: kustomize comes as a library for Linux on x86-64 only, so nothing is proven about deploy/kubernetes and deploy/helm";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -33,15 +39,19 @@ fn rendered(folders: &[&str]) -> Option<BTreeMap<String, Vec<Value>>> {
         eprintln!("{NOT_HERE}");
         return None;
     }
-    let output = Command::new(installed("kubernetes-1.37.0/bin/python"))
+    let output = render(folders);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    Some(serde_json::from_slice(&output.stdout).unwrap())
+}
+
+fn render(folders: &[&str]) -> Output {
+    Command::new(installed("kubernetes-1.37.0/bin/python"))
         .arg(root().join("tests/kubernetes.py"))
         .args(folders)
         .current_dir(root().join("deploy/kubernetes"))
         .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    Some(serde_json::from_slice(&output.stdout).unwrap())
+        .unwrap()
 }
 
 fn kind<'a>(things: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -156,6 +166,87 @@ fn everything_of_others_is_valid_by_their_schemas() {
         String::from_utf8_lossy(&output.stdout).trim(),
         things.len().to_string()
     );
+}
+
+#[test]
+#[ignore = "needs kustomize: tests/run.sh"]
+fn the_chart_is_what_the_overlay_is_and_refuses_what_it_does_not_know() {
+    let Some(rendered) = rendered(&["overlays/standalone", CHART]) else {
+        return;
+    };
+    let of = |place: &str| {
+        let things = rendered[place]
+            .iter()
+            .filter(|thing| thing["kind"] != "Namespace");
+        let named = things.map(|thing| {
+            (
+                thing["kind"].as_str().unwrap(),
+                thing["metadata"]["name"].as_str().unwrap(),
+            )
+        });
+        // kustomize's ends with a hash.
+        let named = named.map(|(kind, name)| {
+            (
+                kind,
+                if kind == "ConfigMap" {
+                    "drawbridge"
+                } else {
+                    name
+                },
+            )
+        });
+        named.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(of(CHART), of("overlays/standalone"));
+    let pod = |place: &str| {
+        let (pod, gateway) = gateway(&rendered[place]);
+        let mut mounts: Vec<_> = gateway["volumeMounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(Value::to_string)
+            .collect();
+        mounts.sort();
+        let alike = [
+            "args",
+            "ports",
+            "startupProbe",
+            "livenessProbe",
+            "readinessProbe",
+            "lifecycle",
+            "resources",
+            "securityContext",
+        ];
+        let alike = alike.map(|name| gateway[name].clone());
+        (
+            alike,
+            mounts,
+            pod["securityContext"].clone(),
+            pod["terminationGracePeriodSeconds"].clone(),
+        )
+    };
+    assert_eq!(pod(CHART), pod("overlays/standalone"));
+
+    for (values, fault) in [
+        (
+            "{\"replica\":3}",
+            "additional properties 'replica' not allowed",
+        ),
+        (
+            "{\"image\":{\"repo\":\"x\"}}",
+            "additional properties 'repo' not allowed",
+        ),
+        ("{\"config\":\"\"}", "minLength"),
+        (
+            "{\"service\":{\"type\":\"Loadbalancer\"}}",
+            "value must be one of",
+        ),
+    ] {
+        let output = render(&[&format!("{CHART}#{values}")]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{values}");
+        assert!(told.contains(fault), "{values}: {told}");
+    }
 }
 
 #[test]
@@ -412,15 +503,41 @@ fn whoever_asks_is_told_everything_and_nobody_else_may_ask() {
                         .unwrap()
                         .to_owned()
                 };
-                assert!(told("auth-url").ends_with(&format!(":{port}/")));
-                assert!(all(&told("auth-headers-succeed")
-                    .split(',')
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()));
+                let service = &kind(things, "Service")[0]["spec"]["ports"][0];
+                assert_eq!(service["port"], port);
+                let target = service["targetPort"].as_str().unwrap();
+                assert!(told("auth-url").ends_with(&format!(":{target}/")));
+                let names = |name: &str| -> Vec<String> {
+                    told(name).split(',').map(str::to_owned).collect()
+                };
+                let (asked, passed) =
+                    (names("auth-headers-request"), names("auth-headers-succeed"));
+                assert!(all(&passed));
+                // The script compares them with small letters.
+                for name in asked.iter().chain(&passed) {
+                    assert_eq!(*name, name.to_lowercase());
+                }
                 for header in ["Method", "Proto", "Host", "Uri", "For"] {
                     let line = format!("http-request set-header X-Forwarded-{header} ");
                     assert!(told("config-backend-early").contains(&line));
+                    let name = format!("x-forwarded-{header}").to_lowercase();
+                    assert!(asked.contains(&name), "{name}");
                 }
+                for source in config["tokens"]["sources"].as_array().unwrap() {
+                    let header = match source.as_str().unwrap().split_once(':') {
+                        None => "authorization",
+                        Some(("cookie", _)) => "cookie",
+                        Some((_, name)) => name,
+                    };
+                    assert!(asked.iter().any(|name| name == header), "{header}");
+                }
+                assert!(
+                    !asked
+                        .iter()
+                        .any(|name| name == "connection" || name.contains('*'))
+                );
+                let late = told("config-backend-late");
+                assert_eq!(late.trim(), "http-request del-header Authorization");
             }
             other => panic!("{other}"),
         }

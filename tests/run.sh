@@ -132,15 +132,15 @@ install_verifiers() {
         || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$modules" "jose@$jose"
 }
 
-# What tests/kubernetes.rs renders and checks manifests with: kustomize as a library, which there is for Linux on x86-64 only
-# (its Python wants 3.14, and is not used), and the schemas of Kubernetes and of others' resources.
+# What tests/kubernetes.rs renders and checks manifests with: kustomize and Helm as libraries, which there are for Linux on
+# x86-64 (kustomize's Python wants 3.14, and is not used), and the schemas of Kubernetes and of others' resources.
 install_kubernetes() {
     [ "$(uname -sm)" = "Linux x86_64" ] || return 0
     local target="${CARGO_TARGET_DIR:-target}"
     local venv="$target/kubernetes-1.37.0" models="$target/kubernetes-models"
-    if ! "$venv/bin/python" -c 'import kubernetes_validate' 2>/dev/null \
+    if ! "$venv/bin/python" -c 'import kubernetes_validate, helm_python' 2>/dev/null \
         || ! compgen -G "$venv/lib/python3*/site-packages/pykustomize" >/dev/null; then
-        venv "$venv" kubernetes-validate==1.37.0
+        venv "$venv" kubernetes-validate==1.37.0 helm-python-sdk==0.2.2
         "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --ignore-requires-python pykustomize==0.1.4
     fi
     [ -d "$models/node_modules/@kubernetes-models/traefik" ] \

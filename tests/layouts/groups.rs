@@ -13,7 +13,7 @@ use crate::{Gateway, get, reading_at};
 const LONG: &str = "[cache]\nmax_staleness = \"1h\"";
 
 enum Group {
-    Sentinel(Sentinel),
+    Sentinel(Box<Sentinel>),
     Cluster(Cluster),
 }
 
@@ -251,7 +251,7 @@ async fn bans_are_heard_of(group: &Group, upstream: &Upstream) {
 async fn sessions_of_frameworks_outlive_the_death_of_a_master_of_sentinel() {
     let group = Sentinel::start().await;
     let app = Application::express(&group.servers[0], &json!({"secret": "s"}));
-    outlive(Group::Sentinel(group), &app).await;
+    outlive(Group::Sentinel(Box::new(group)), &app).await;
 }
 
 #[tokio::test]
