@@ -224,6 +224,115 @@ async fn the_whole_identity_arrives_and_an_anonymous_one_is_empty() {
     }
 }
 
+/// What upstreams hear that know the names of another gateway: of alice, and of nobody.
+const PRESETS: [(&str, &[(&str, &str, &str)]); 5] = [
+    (
+        "drawbridge",
+        &[
+            ("x-user-id", "alice", ""),
+            ("x-user-permissions", "orders:read,orders:write", ""),
+            ("x-user-roles", "clerk,porter", ""),
+            ("x-device-id", "alice-device", ""),
+            ("x-device-type", "phone", ""),
+            ("x-actor-id", "", ""),
+        ],
+    ),
+    (
+        "oauth2-proxy",
+        &[
+            ("x-auth-request-user", "alice", ""),
+            ("x-auth-request-preferred-username", "alice", ""),
+            ("x-auth-request-groups", "clerk,porter", ""),
+            ("x-auth-request-email", "", ""),
+            ("x-auth-request-access-token", "", ""),
+        ],
+    ),
+    (
+        "authelia",
+        &[
+            ("remote-user", "alice", ""),
+            ("remote-name", "alice", ""),
+            ("remote-groups", "clerk,porter", ""),
+            ("remote-email", "", ""),
+        ],
+    ),
+    (
+        "authentik",
+        &[
+            ("x-authentik-username", "alice", ""),
+            ("x-authentik-uid", "alice", ""),
+            ("x-authentik-name", "alice", ""),
+            ("x-authentik-groups", "clerk|porter", ""),
+            ("x-authentik-entitlements", "orders:read|orders:write", ""),
+            ("x-authentik-email", "", ""),
+            ("x-authentik-jwt", "", ""),
+        ],
+    ),
+    (
+        "kong",
+        &[
+            ("x-consumer-id", "alice", ""),
+            ("x-consumer-username", "alice", ""),
+            ("x-consumer-custom-id", "alice", ""),
+            ("x-consumer-groups", "clerk,porter", ""),
+            ("x-anonymous-consumer", "", "true"),
+            ("x-credential-identifier", "", ""),
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn every_preset_says_who_it_is_to_upstreams_and_to_proxies_that_ask() {
+    let mut session = alice();
+    session.roles = vec!["clerk".to_owned(), "porter".to_owned()].into();
+    for (preset, told) in PRESETS {
+        let upstream = upstream();
+        let gateway = doors(&upstream, session.clone())
+            .asked_by("traefik", "")
+            .toml(&format!("[identity]\npreset = \"{preset}\""))
+            .start()
+            .await;
+        for (path, signed_in) in [("/private", true), ("/optional", false)] {
+            let call = |target: &str| {
+                let forged = told.iter().fold(Call::get(target), |call, (name, ..)| {
+                    call.header(name, FORGED)
+                        .header(&name.replace('-', "_"), FORGED)
+                });
+                if signed_in {
+                    forged.bearer(TOKEN)
+                } else {
+                    forged
+                }
+            };
+            let expected = |of_alice, of_nobody| if signed_in { of_alice } else { of_nobody };
+
+            assert_eq!(gateway.send(call(path)).await.status, 200, "{preset}");
+            let seen = upstream.last();
+            for (name, alice, nobody) in told {
+                let found = seen.headers().into_iter();
+                let found = found.filter(|(found, _)| folded(found) == folded(name));
+                let found: Vec<_> = found.map(|(_, value)| value.to_owned()).collect();
+                assert_eq!(found, [*expected(alice, nobody)], "{preset}: {name}");
+            }
+            assert!(!seen.head.contains(FORGED), "{preset}: {}", seen.head);
+
+            let stream = tokio::net::TcpStream::connect(gateway.asked("Traefik"));
+            let asked = call("/")
+                .header("x-forwarded-method", "GET")
+                .header("x-forwarded-proto", "http")
+                .header("x-forwarded-host", "a.test")
+                .header("x-forwarded-uri", path);
+            let mut connection = Connection::h1_over(stream.await.unwrap()).await;
+            let reply = connection.send(asked).await;
+            assert_eq!(reply.status, 200, "{preset}");
+            for (name, alice, nobody) in told {
+                let expected = *expected(alice, nobody);
+                assert_eq!(reply.header(name), Some(expected), "{preset}: {name}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn hostile_values_are_percent_encoded_and_make_no_second_header() {
     let upstream = upstream();

@@ -144,6 +144,12 @@ async fn a_message_is_judged_like_the_request_it_tells_of() {
             "refused"
         };
         assert_eq!(metadata(&answer, "verdict"), verdict);
+        assert_ne!(metadata(&answer, "request_id"), "", "{asked:?}");
+        if expected.status == 200 {
+            assert_ne!(metadata(&answer, "route"), "", "{asked:?}");
+        } else {
+            assert_eq!(metadata(&answer, "code"), expected.code, "{asked:?}");
+        }
         let denied = matches!(answer.http_response, Some(HttpResponse::DeniedResponse(_)));
         assert_eq!(denied, expected.status != 200, "{asked:?}");
     }
