@@ -224,8 +224,11 @@ async fn the_whole_identity_arrives_and_an_anonymous_one_is_empty() {
     }
 }
 
-/// What upstreams hear that know the names of another gateway: of alice, and of nobody.
-const PRESETS: [(&str, &[(&str, &str, &str)]); 5] = [
+/// A header, and what it says of alice and of nobody.
+type Told = (&'static str, &'static str, &'static str);
+
+/// What upstreams hear that know the names of another gateway.
+const PRESETS: [(&str, &[Told]); 5] = [
     (
         "drawbridge",
         &[
