@@ -188,3 +188,62 @@ async fn session_that_the_compose_file_tells_how_to_write_is_one() {
     assert_eq!(reply.status, 200);
     assert_eq!(upstream.last().header("x-user-id"), Some("alice"));
 }
+
+/// Every file below this folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_image_is_built_from_everything_that_the_program_is_made_of() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .canonicalize()
+        .unwrap();
+    let dockerfile = std::fs::read_to_string(deploy("Dockerfile")).unwrap();
+    let copies = dockerfile
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "));
+    let copies = copies.filter(|line| !line.starts_with("--from"));
+    let copied: Vec<&str> = copies
+        .flat_map(|line| line.rsplit_once(' ').unwrap().0.split(' '))
+        .collect();
+    let ignored = std::fs::read_to_string(deploy("Dockerfile.dockerignore")).unwrap();
+    for path in &copied {
+        assert!(root.join(path).exists(), "there is no {path}");
+        let kept = format!("!{path}");
+        assert!(
+            ignored.lines().any(|line| line == kept),
+            "{path} never reaches the builder"
+        );
+    }
+    let mut included = 0;
+    for file in files(&root.join("src")) {
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            continue;
+        };
+        for named in text.split("include_str!(\"").skip(1) {
+            let named = named.split('"').next().unwrap();
+            let named = file.parent().unwrap().join(named).canonicalize().unwrap();
+            let path = named.strip_prefix(&root).unwrap();
+            let there = copied.iter().any(|copied| path.starts_with(copied));
+            assert!(
+                there,
+                "{} is in the program and not in the image's build",
+                path.display()
+            );
+            included += 1;
+        }
+    }
+    assert!(included > 5, "only {included}");
+}

@@ -204,7 +204,7 @@ async fn outlive(mut group: Group, app: &Application) {
     let other = express(&group, app, &upstream).await;
     other.becomes(200, &[503]).await;
     app.log_out(&other.header.1).await;
-    other.becomes(401, &[200]).await;
+    other.becomes(401, &[200, 503]).await;
 
     group.copied().await;
     let place = group.holder(&visitors[0].key).expect("a master has it");
@@ -233,7 +233,7 @@ async fn bans_are_heard_of(group: &Group, upstream: &Upstream) {
     visitor.becomes(200, &[503]).await;
     let ban = "satoken:login:disable:login:20002";
     group.cli(&["SET", ban, "1", "EX", "600"]);
-    visitor.becomes(403, &[200]).await;
+    visitor.becomes(403, &[200, 503]).await;
     if let Group::Cluster(_) = group {
         let account = "satoken:login:session:20002";
         let keys = [&visitor.key, ban, account];
