@@ -1,14 +1,29 @@
 //! A TCP connection, written to in the cheapest way.
 //!
 //! `writev` goes through the kernel's file layer, `send` does not: for the one piece that a request or an answer
-//! mostly is, that saves a few per cent of the whole request. Several pieces still go out together.
+//! mostly is, that saves a few per cent of the whole request. The C library's `send` first makes it a place where its
+//! threads can be cancelled; rustix's does not. Several pieces still go out together.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::SendFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+
+/// What the system is told about bytes behind which the end of the connection follows at once: that they may leave in the
+/// same packet.
+#[cfg(target_os = "linux")]
+const LAST: SendFlags = SendFlags::MORE.union(SendFlags::NOSIGNAL);
+#[cfg(not(target_os = "linux"))]
+const LAST: SendFlags = ALONE;
+/// What it is told about others: that a connection which is closed is no reason to end the process. macOS is told so when a
+/// socket is made, which std does.
+#[cfg(target_os = "linux")]
+const ALONE: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(not(target_os = "linux"))]
+const ALONE: SendFlags = SendFlags::empty();
 
 /// A TCP connection.
 #[derive(Debug)]
@@ -30,6 +45,27 @@ impl Socket {
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.poll_read_ready(cx)
     }
+
+    /// Writes bytes behind which the connection is shut down at once; without that they may never leave.
+    pub fn poll_write_last(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, bytes, LAST)
+    }
+
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        flags: SendFlags,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.poll_write_ready(cx))?;
+            let send = || Ok(rustix::net::send(&self.0, bytes, flags)?);
+            match self.0.try_io(Interest::WRITABLE, send) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
 }
 
 impl AsyncRead for Socket {
@@ -44,11 +80,11 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        self.poll_send(cx, buf, ALONE)
     }
 
     fn poll_write_vectored(
@@ -58,7 +94,7 @@ impl AsyncWrite for Socket {
     ) -> Poll<io::Result<usize>> {
         let mut pieces = bufs.iter().filter(|piece| !piece.is_empty());
         match (pieces.next(), pieces.next()) {
-            (Some(only), None) => Pin::new(&mut self.0).poll_write(cx, only),
+            (Some(only), None) => self.poll_send(cx, only, ALONE),
             (Some(_), Some(_)) | (None, _) => Pin::new(&mut self.0).poll_write_vectored(cx, bufs),
         }
     }

@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use hyper::server::conn::http2::Builder;
 use hyper_util::rt::TokioTimer;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::error::Elapsed;
 
@@ -18,6 +17,7 @@ use super::http2::{self, Streams};
 use super::introduction::{self, Ends, Unintroduced};
 use super::span::Span;
 use super::tls::{Accepted, Encrypted, Tls};
+use super::transport::Transport;
 use super::{Handler, Terms, http1};
 use crate::config::{ForwardAuth, Network, ProxyProtocol, Telling};
 use crate::crowd::{Crowd, Guest};
@@ -289,7 +289,7 @@ async fn serve_http1<T, H>(
     (hall, peer): (&Hall<H>, &Peer),
     watch: Watch,
 ) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Transport,
     H: Handler,
 {
     let asked = http1::Asked { rules, hall, peer };

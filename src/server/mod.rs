@@ -15,6 +15,7 @@ mod introduction;
 mod listener;
 mod span;
 mod tls;
+mod transport;
 mod worker;
 
 #[cfg(test)]

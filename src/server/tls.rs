@@ -1,5 +1,6 @@
 //! TLS towards clients: which certificate answers which name, and who may come in.
 
+mod bundle;
 mod client;
 mod expiry;
 mod memory;
@@ -21,9 +22,10 @@ use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVeri
 use rustls::sign::CertifiedKey;
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
 use tokio_rustls::LazyConfigAcceptor;
-use tokio_rustls::server::TlsStream;
 use toml::Spanned;
 
+use self::bundle::Bundle;
+pub(super) use self::bundle::Encrypted;
 pub(super) use self::expiry::Expiry;
 use self::memory::Memory;
 use self::suite::Configs;
@@ -62,9 +64,6 @@ impl fmt::Debug for Tls {
         f.debug_tuple("Tls").field(&self.certificates).finish()
     }
 }
-
-/// A connection after its handshake.
-pub(super) type Encrypted = TlsStream<Socket>;
 
 /// A finished handshake.
 pub(super) struct Accepted {
@@ -166,9 +165,10 @@ impl Tls {
     /// # Errors
     /// If the client breaks off, speaks something else, or does not show the certificate it must show.
     pub(super) async fn accept(&self, stream: Socket) -> io::Result<Accepted> {
-        let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        let connection = Bundle::new(stream);
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), connection).await?;
         let config = self.configs.suited(&begun.client_hello());
-        let stream = begun.into_stream(config).await?;
+        let stream = bundle::shake(begun, config).await?;
         let (_, session) = stream.get_ref();
         let server_name = session
             .server_name()

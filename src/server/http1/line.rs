@@ -1,9 +1,5 @@
 //! One connection: what has been read ahead, what the body under way still lacks, what is not written yet.
-//!
-//! Bytes are read into memory that all connections of a thread share and only what came is kept, so that an idle
-//! connection holds none.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -12,20 +8,14 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::head::Framing;
 use crate::body::Source;
 use crate::chunked::Part;
+use crate::server::transport::Transport;
 
-/// The most that is read at once: more than a TLS record holds.
-const SCRATCH: usize = 32 << 10;
 /// What a client is told that waits before it sends its body (RFC 9110 section 10.1.1).
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-thread_local! {
-    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into());
-}
 
 /// A connection.
 pub(in crate::server) struct Line<T> {
@@ -40,6 +30,8 @@ pub(in crate::server) struct Line<T> {
     pub(super) unsent: BytesMut,
     /// Bytes that the client has taken.
     taken: u64,
+    /// The client has been told that nothing more will come.
+    ended: bool,
 }
 
 impl<T> fmt::Debug for Line<T> {
@@ -50,7 +42,7 @@ impl<T> fmt::Debug for Line<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
+impl<T: Transport> Line<T> {
     pub(super) fn new(io: T) -> Self {
         Self {
             io,
@@ -59,6 +51,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
             expects: false,
             unsent: BytesMut::new(),
             taken: 0,
+            ended: false,
         }
     }
 
@@ -77,23 +70,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
         self.taken
     }
 
-    /// Reads once and hands what came to `take`. Ready with an empty slice at the end of the stream.
+    /// Reads once and hands what came to `take`, with what was read before. Ready with an empty slice at the end of the
+    /// stream.
     pub(super) fn poll_read<R>(
         &mut self,
         cx: &mut Context<'_>,
-        take: impl FnOnce(&mut Self, &[u8]) -> R,
+        take: impl FnOnce(&mut BytesMut, &[u8]) -> R,
     ) -> Poll<io::Result<R>> {
-        READ.with_borrow_mut(|scratch| {
-            let mut buf = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
-            Poll::Ready(Ok(take(self, buf.filled())))
-        })
+        let Self { io, ahead, .. } = self;
+        io.poll_take(cx, |bytes| take(ahead, bytes))
     }
 
     /// Reads more; `false` at the end of the stream.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        self.poll_read(cx, |line, bytes| {
-            line.ahead.extend_from_slice(bytes);
+        self.poll_read(cx, |ahead, bytes| {
+            ahead.extend_from_slice(bytes);
             !bytes.is_empty()
         })
     }
@@ -117,12 +108,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// Writes what is left to write, and that nothing more will come.
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            ready!(self.poll_unsent(cx))?;
+            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether the client has gone away while its request is under way. Once it has sent the start of another one it is
     /// not read from: it is clearly there, and may have nothing more to say.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !matches!(self.framing, Framing::None) || !self.ahead.is_empty() {
             return Poll::Pending;
         }
+        ready!(self.io.poll_readable(cx));
         match ready!(self.poll_more(cx)) {
             Ok(true) => Poll::Pending,
             Ok(false) | Err(_) => Poll::Ready(()),
@@ -189,7 +191,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Line<T> {
     }
 }
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Source for Mutex<Line<T>> {
+impl<T: Transport> Source for Mutex<Line<T>> {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         self.lock().poll_body(cx)
     }

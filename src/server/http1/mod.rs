@@ -14,6 +14,8 @@ pub(super) mod fuzzing;
 mod head;
 mod line;
 mod reply;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::future::poll_fn;
@@ -26,7 +28,6 @@ use std::time::Duration;
 use http::header::CONNECTION;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use self::head::{Framing, Heading};
@@ -37,6 +38,7 @@ use super::Handler;
 use super::connection::Hall;
 use super::drain::{Stage, Watch};
 use super::span::Span;
+use super::transport::Transport;
 use crate::body::{Body, Incoming};
 use crate::deadline::{self, LazyTimer};
 use crate::head::{HeadError, HeadLimits};
@@ -71,7 +73,7 @@ pub(super) struct Rules {
 /// The line that a connection is served over.
 ///
 /// Made before [`serve`] is called: a future keeps room for all that it was ever given, and a TLS stream is large.
-pub(super) fn line<T: AsyncRead + AsyncWrite + Unpin>(io: T) -> Arc<Mutex<Line<T>>> {
+pub(super) fn line<T: Transport>(io: T) -> Arc<Mutex<Line<T>>> {
     Arc::new(Mutex::new(Line::new(io)))
 }
 
@@ -82,7 +84,7 @@ pub(super) async fn serve<T, H>(
     mut watch: Watch,
 ) -> io::Result<()>
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Transport,
     H: Handler,
 {
     let mut timer = LazyTimer::default();
@@ -146,7 +148,7 @@ fn exchange<T, H>(
     (last, old): (bool, Instant),
 ) -> impl Future<Output = io::Result<Next>> + Send
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Transport,
     H: Handler,
 {
     let Heading {
@@ -217,7 +219,7 @@ where
 
 fn begin<T>(line: &Arc<Mutex<Line<T>>>, framing: Framing, expects: bool) -> Incoming
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: Transport,
 {
     if matches!(framing, Framing::None) {
         return Incoming::None;
@@ -245,7 +247,7 @@ fn says_close(response: &Response<Body>) -> bool {
 }
 
 /// Writes an answer, for as long as the client takes it. Says whether that took time.
-async fn send<T: AsyncRead + AsyncWrite + Unpin>(
+async fn send<T: Transport>(
     line: &Mutex<Line<T>>,
     reply: &mut Reply,
     patience: Duration,
@@ -276,17 +278,9 @@ async fn send<T: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Ends a connection. A client that may still be sending is read from for a moment.
-async fn close<T: AsyncRead + AsyncWrite + Unpin>(
-    line: &Mutex<Line<T>>,
-    linger: bool,
-) -> io::Result<()> {
+async fn close<T: Transport>(line: &Mutex<Line<T>>, linger: bool) -> io::Result<()> {
     let ending = async {
-        poll_fn(|cx| {
-            let mut line = line.lock();
-            ready!(line.poll_flush(cx))?;
-            std::pin::Pin::new(&mut line.io).poll_shutdown(cx)
-        })
-        .await?;
+        poll_fn(|cx| line.lock().poll_end(cx)).await?;
         let mut read = 0;
         while linger && read < MAX_LINGER {
             let more = poll_fn(|cx| line.lock().poll_read(cx, |_, bytes| bytes.len())).await?;

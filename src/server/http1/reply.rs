@@ -11,10 +11,10 @@ use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use http_body::Body as _;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::line::Line;
 use crate::body::Body;
+use crate::server::transport::Transport;
 
 /// Pieces up to this size are copied to stand in one write with what is around them; larger ones are written by themselves.
 const SMALL: usize = 16 << 10;
@@ -60,13 +60,18 @@ pub(super) struct Reply {
     /// A large piece, being written.
     piece: Bytes,
     finished: bool,
+    /// The connection ends behind it.
+    last: bool,
 }
 
 impl Reply {
     pub(super) fn new(response: Response<Body>, manner: Manner) -> Self {
         let (head, body) = response.into_parts();
+        let ending = ending(&head, &body, manner);
+        let closes = ending == Ending::Close || !manner.keep_alive;
         Self {
-            ending: ending(&head, &body, manner),
+            last: closes && head.status != StatusCode::SWITCHING_PROTOCOLS,
+            ending,
             head: Some(head),
             body,
             manner,
@@ -80,13 +85,13 @@ impl Reply {
         self.ending == Ending::Close
     }
 
-    /// Whether a piece of it waits for the client.
+    /// Whether it waits for the client, and not for the upstream.
     pub(super) fn writes(&self) -> bool {
-        !self.piece.is_empty()
+        self.finished || !self.piece.is_empty()
     }
 
     /// Writes on. Ready when the last byte has been handed to the system.
-    pub(super) fn poll_send<T: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll_send<T: Transport>(
         &mut self,
         line: &mut Line<T>,
         cx: &mut Context<'_>,
@@ -99,7 +104,10 @@ impl Reply {
                 ready!(self.poll_written(line, cx))?;
             }
             if self.finished {
-                return line.poll_flush(cx);
+                return match self.last {
+                    true => line.poll_end(cx),
+                    false => line.poll_flush(cx),
+                };
             }
             match self.poll_piece(cx) {
                 Poll::Ready(Some(Ok(frame))) => self.put(frame, line)?,
@@ -115,7 +123,7 @@ impl Reply {
     }
 
     /// The head, with as much of the body as is there, in one write.
-    fn begin<T: AsyncRead + AsyncWrite + Unpin>(
+    fn begin<T: Transport>(
         &mut self,
         head: &Parts,
         line: &mut Line<T>,
@@ -145,6 +153,9 @@ impl Reply {
                     Poll::Ready(None) => self.end(None, pen)?,
                     Poll::Pending => break,
                 }
+            }
+            if self.finished && self.last {
+                line.io.write_last();
             }
             let mut written = 0;
             if line.unsent.is_empty()
@@ -193,7 +204,7 @@ impl Reply {
     }
 
     /// Waits until everything so far is written, the large piece too.
-    fn poll_written<T: AsyncRead + AsyncWrite + Unpin>(
+    fn poll_written<T: Transport>(
         &mut self,
         line: &mut Line<T>,
         cx: &mut Context<'_>,

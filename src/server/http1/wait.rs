@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::head::{self, Heading};
@@ -13,6 +12,7 @@ use super::{Line, Rules};
 use crate::deadline::{self, LazyTimer};
 use crate::head::HeadError;
 use crate::server::drain::{Stage, Watch};
+use crate::server::transport::Transport;
 
 /// What came of waiting for a request.
 pub(super) enum Found {
@@ -43,7 +43,7 @@ impl<'a> NextHead<'a> {
         }
     }
 
-    pub(super) fn poll<T: AsyncRead + AsyncWrite + Unpin>(
+    pub(super) fn poll<T: Transport>(
         &mut self,
         line: &Mutex<Line<T>>,
         timer: &mut LazyTimer,
@@ -59,7 +59,7 @@ impl<'a> NextHead<'a> {
             if line.ahead.is_empty() && watch.poll(cx) == Stage::Closed {
                 return Poll::Ready(Ok(Found::End));
             }
-            match line.poll_read(cx, |line, bytes| self.take(line, bytes)) {
+            match line.poll_read(cx, |ahead, bytes| self.take(ahead, bytes)) {
                 Poll::Ready(Ok(Some(found))) => return Poll::Ready(Ok(found)),
                 Poll::Ready(Ok(None)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -78,18 +78,17 @@ impl<'a> NextHead<'a> {
     }
 
     /// A request in what was just read. What is left is kept; mostly nothing is.
-    fn take<T>(&mut self, line: &mut Line<T>, bytes: &[u8]) -> Option<Found> {
+    fn take(&mut self, ahead: &mut BytesMut, bytes: &[u8]) -> Option<Found> {
         if bytes.is_empty() {
             return Some(Found::End);
         }
-        if !line.ahead.is_empty() {
-            line.ahead.extend_from_slice(bytes);
+        if !ahead.is_empty() {
+            ahead.extend_from_slice(bytes);
             return None;
         }
         let (found, used) = self.parse(bytes);
-        line.ahead
-            .extend_from_slice(bytes.get(used..).unwrap_or_default());
-        self.seen = line.ahead.len();
+        ahead.extend_from_slice(bytes.get(used..).unwrap_or_default());
+        self.seen = ahead.len();
         found
     }
 

@@ -10,7 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use super::super::tests::{PATIENCE, Running, config};
@@ -335,5 +335,81 @@ async fn the_cheaper_suite_is_taken_unless_the_client_has_no_hardware_for_it() {
         let suite = stream.get_ref().1.negotiated_cipher_suite().unwrap();
         let name = suite.suite().as_str().unwrap();
         assert!(name.contains(wanted), "{likes}: {name}");
+    }
+}
+
+/// Asks for `path` on a connection that is the last one for it, and waits until it is closed.
+async fn ask_last(mut stream: Stream, path: &str) -> (io::Result<usize>, String, HandshakeKind) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // An end without the word for it is an error: somebody may have cut the answer off.
+    let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let kind = stream.get_ref().1.handshake_kind().unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    (ended.unwrap(), answer, kind)
+}
+
+#[tokio::test]
+async fn a_last_answer_comes_with_a_ticket_before_it_and_the_word_that_nothing_follows() {
+    let pki = Pki::new();
+    let certificate = [pki.issue("server", &["a.test"])];
+    let server = Running::start(&config(&Pki::listener(&certificate, ""), ""));
+    for versions in [ONLY_1_2, ONLY_1_3] {
+        let client = pki.client(Client { versions, ..CLIENT });
+        for (path, expected) in [
+            ("/", HandshakeKind::Full),
+            ("/slow", HandshakeKind::Resumed),
+        ] {
+            let stream = connect(&server, &client, "a.test").await.unwrap();
+
+            let (ended, answer, kind) = ask_last(stream, path).await;
+
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+            assert!(ended.is_ok(), "{ended:?}");
+            assert_eq!(kind, expected, "{versions:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_waits_for_the_first_answer() {
+    let pki = Pki::new();
+    let certificate = [pki.issue("server", &["a.test"])];
+    let server = Running::start(&config(&Pki::listener(&certificate, ""), ""));
+    let versions = ONLY_1_3;
+    let client = pki.client(Client { versions, ..CLIENT });
+    let mut stream = connect(&server, &client, "a.test").await.unwrap();
+    let request = b"GET /never HTTP/1.1\r\nhost: a.test\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+
+    let (socket, _) = stream.get_ref();
+    let came = tokio::time::timeout(Duration::from_millis(300), socket.readable()).await;
+
+    assert!(came.is_err(), "something came before the answer");
+}
+
+#[tokio::test]
+async fn a_client_that_is_turned_away_is_told_why() {
+    let pki = Pki::new();
+    let certificate = pki.issue("server", &["a.test"]);
+    let ca = pki.path("ca", "pem");
+    let rest = format!("client_auth = \"required\", client_ca = {ca:?}, min_version = \"1.3\"");
+    let listener = Pki::listener(&[certificate], &rest);
+    let server = Running::start(&config(&listener, ""));
+
+    for (versions, reason) in [
+        (ONLY_1_2, "ProtocolVersion"),
+        (ONLY_1_3, "CertificateRequired"),
+    ] {
+        let client = pki.client(Client { versions, ..CLIENT });
+
+        let told = match connect(&server, &client, "a.test").await {
+            Ok(mut stream) => stream.read_u8().await.map(drop),
+            Err(error) => Err(error),
+        };
+
+        let told = told.unwrap_err().to_string();
+        assert!(told.contains(reason), "{told}");
     }
 }
