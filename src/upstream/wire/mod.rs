@@ -209,7 +209,9 @@ impl Wire {
 
     /// Reads once; 0 is the end.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.input.capacity() - self.input.len() < LITTLE {
+        let room = self.input.capacity() - self.input.len();
+        // What came before is mostly gone by the time of the next answer, and its memory still close at hand.
+        if room < LITTLE || (self.input.is_empty() && room < self.read_size) {
             self.input.reserve(self.read_size);
         }
         let room = self.input.capacity() - self.input.len();
