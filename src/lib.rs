@@ -49,6 +49,7 @@ pub mod fuzzing;
 pub mod gateway;
 pub mod head;
 pub mod headers;
+pub mod imprint;
 pub mod inquiry;
 pub mod layout;
 pub mod limit;

@@ -11,6 +11,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("body", 1),
     ("chunked", 0),
     ("field", 0),
+    ("imprint", 0),
     ("upgraded", 0),
     ("clock", 0),
     ("cache", 2),

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::counts::{Counts, count};
 use super::front::Front;
-use super::{Answer, Cache, Digest, Entry, Known, MaxAge};
+use super::{Answer, Cache, Digest, Entry, Known, MaxAge, Verdict};
 use crate::changes::Worth;
 use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
@@ -35,7 +35,7 @@ type Flights<V, E> = Mutex<HashMap<Digest, watch::Receiver<Option<Outcome<V, E>>
 
 impl<V, E> Reader<V, E>
 where
-    V: Clone + PartialEq + Send + Sync + 'static,
+    V: Verdict,
     E: Clone + Send + Sync + 'static,
 {
     /// For the worker that calls it.

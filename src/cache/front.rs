@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Digest, Entry};
+use super::{Digest, Entry, Verdict};
 
-/// Rows at most; with four verdicts of 24 bytes each, 768 KiB in all.
+/// Rows at most; with four verdicts of 40 bytes each, 1.25 MiB in all.
 const ROWS: usize = 1 << 13;
 /// So many verdicts share a row before one has to go.
 const WIDTH: usize = 4;
@@ -26,9 +26,11 @@ type Row<V> = [Option<Place<V>>; WIDTH];
 struct Place<V> {
     digest: Digest,
     entry: Arc<Entry<V>>,
+    /// That of the entry, so that both can be fetched at the same time.
+    verdict: V,
 }
 
-impl<V> Front<V> {
+impl<V: Verdict> Front<V> {
     /// With room for this many verdicts of the cache, within reason.
     pub(super) fn new(entries: usize) -> Self {
         let rows = entries.div_ceil(WIDTH).next_power_of_two().min(ROWS);
@@ -46,6 +48,7 @@ impl<V> Front<V> {
         let rows = self.0.lock();
         let mut row = rows.get(row(digest, rows.len()))?.iter().flatten();
         let found = row.find(|place| place.digest == *digest)?;
+        found.verdict.fetch();
         look(&found.entry)
     }
 
@@ -54,6 +57,7 @@ impl<V> Front<V> {
         let place = Some(Place {
             digest: *digest,
             entry: Arc::clone(entry),
+            verdict: entry.verdict.clone(),
         });
         let mut rows = self.0.lock();
         let number = row(digest, rows.len());
@@ -88,17 +92,21 @@ mod tests {
     use crate::uptime::Uptime;
     use std::sync::atomic::AtomicU64;
 
+    impl Verdict for u32 {}
+
     fn entry(verdict: u32) -> Arc<Entry<u32>> {
         let answer = Answer {
             verdict,
             basis: Changes::whole().basis([b"key".as_slice()]),
             lasts: None,
+            imprint: None,
             is_miss: false,
         };
         Arc::new(Entry {
             verdict: answer.verdict,
             basis: answer.basis,
             ends_at: Uptime::NEVER,
+            imprint: None,
             refreshed_at: AtomicU64::new(0),
         })
     }

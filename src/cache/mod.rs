@@ -27,6 +27,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as Map, DefaultLifecycle};
 
 use crate::changes::{Basis, Changes, Worth};
+use crate::imprint::Imprint;
 use crate::metrics::Timing;
 use crate::safeguard::Safeguard;
 use crate::uptime::Uptime;
@@ -101,12 +102,20 @@ pub struct Cache<V> {
 
 type Entries<V> = Map<Digest, Arc<Entry<V>>, UnitWeighter, RandomState>;
 
+/// What is kept.
+pub trait Verdict: Clone + PartialEq + Send + Sync + 'static {
+    /// Has the processor fetch it from memory, and does not wait for it.
+    fn fetch(&self) {}
+}
+
 /// A verdict and what it rests on.
 #[derive(Debug)]
 pub struct Entry<V> {
     verdict: V,
     basis: Basis,
     ends_at: Uptime,
+    /// Of what it was read from.
+    imprint: Option<Imprint>,
     /// When it was last asked for again, nanoseconds of uptime; [`REPLACED`] once there is a later one.
     refreshed_at: AtomicU64,
 }
@@ -123,6 +132,8 @@ pub struct Answer<V> {
     pub basis: Basis,
     /// After this long, counted from when its records were asked for, it does not hold any more.
     pub lasts: Option<Duration>,
+    /// Of what the verdict was read from, if that alone makes it: for whoever asks again.
+    pub imprint: Option<Imprint>,
     /// Whether it says that there is no such session.
     pub is_miss: bool,
 }
@@ -147,6 +158,11 @@ impl<V> Entry<V> {
     /// What it rests on.
     pub fn basis(&self) -> &Basis {
         &self.basis
+    }
+
+    /// Of what it was read from; `None` if it has to be read again each time.
+    pub fn imprint(&self) -> Option<Imprint> {
+        self.imprint
     }
 
     /// When it runs out by itself.
@@ -196,7 +212,7 @@ impl<V> Entry<V> {
     }
 }
 
-impl<V: Clone + PartialEq> Cache<V> {
+impl<V: Verdict> Cache<V> {
     /// An empty one.
     pub fn new(limits: Limits, changes: Arc<Changes>) -> Self {
         Self {
@@ -325,6 +341,7 @@ impl<V: Clone + PartialEq> Cache<V> {
             verdict: verdict.unwrap_or(answer.verdict),
             basis,
             ends_at,
+            imprint: answer.imprint,
             refreshed_at: AtomicU64::new(0),
         })
     }

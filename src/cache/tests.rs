@@ -54,10 +54,13 @@ impl Store {
             verdict,
             basis,
             lasts,
+            imprint: None,
             is_miss: verdict == "unknown",
         })
     }
 }
+
+impl Verdict for &'static str {}
 
 type TestReader = Reader<&'static str, &'static str>;
 

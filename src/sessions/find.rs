@@ -10,9 +10,10 @@ use super::record::Found;
 use super::{Sessions, Users};
 use crate::clock::now;
 use crate::config::Foreign;
+use crate::imprint::Imprint;
 use crate::layout::{Layout, Reading};
 use crate::session::{EndedSession, OwnRecord, Record, RecordError, Session};
-use crate::store::{Ends, Kept, StoreError, belongs};
+use crate::store::{Earlier, Ends, Kept, Look, StoreError, belongs};
 use crate::token::{Anchor, Token, anchor_of};
 use crate::user::{EVERYTHING, Glance, Realm, Verdict, judge_acting, judge_foreign, judge_own};
 
@@ -41,6 +42,8 @@ pub(super) enum Clue {
     More(Arc<str>),
     /// All there is to know.
     All(Standing),
+    /// The same, and what it was read from, if that can be known again.
+    Read(Standing, Option<Imprint>),
 }
 
 /// Whose records decide about a token.
@@ -83,7 +86,7 @@ impl Sessions {
         let mut account = None;
         let whose = loop {
             match self.clue((token, account.as_ref()), None).await? {
-                Clue::All(standing) => return Ok(standing),
+                Clue::All(standing) | Clue::Read(standing, _) => return Ok(standing),
                 Clue::Users(whose) => break whose,
                 Clue::More(_) if account.is_some() => return Err(StoreError::Mismatch),
                 Clue::More(of) => account = Some(of),
@@ -141,17 +144,23 @@ impl Sessions {
     pub(super) async fn clue(
         &self,
         (token, account): (&Token, Option<&Arc<str>>),
-        earlier: Option<&Session>,
+        earlier: Option<&(Arc<Session>, Imprint)>,
     ) -> Result<Clue, StoreError> {
         if let Some(layout) = self.keys.foreign(token) {
             return self.foreign_clue(layout, (token, account)).await;
         }
         let Ok(users) = self.users() else {
-            let found = match earlier {
-                Some(earlier) => self.store.find_again(token, earlier.expires_at).await?,
-                None => self.store.find(token).await?,
-            };
-            return Ok(Clue::All(found.into()));
+            let known = earlier.map(|(session, imprint)| Earlier {
+                session,
+                imprint: *imprint,
+            });
+            return Ok(match (self.store.look(token, known).await?, earlier) {
+                (Look::Found(found, imprint), _) => Clue::Read(found.into(), imprint),
+                (Look::Same, Some((session, imprint))) => {
+                    Clue::Read(Standing::Live(Arc::clone(session)), Some(*imprint))
+                }
+                (Look::Same, None) => return Err(StoreError::Mismatch),
+            });
         };
         if let Some(anchor) = anchor_of(token, &users.prefix) {
             return Ok(Clue::Users(anchor.into()));

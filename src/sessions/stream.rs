@@ -170,6 +170,7 @@ impl Sessions {
             verdict: verdict.into(),
             basis,
             lasts: end.map(left),
+            imprint: None,
         })
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::changes::{Basis, Changes};
 use crate::config;
+use crate::imprint::Imprint;
 use crate::limit::{Meter, Metered};
 use crate::session::{RecordError, Session};
 use crate::token::Token;
@@ -67,6 +68,24 @@ pub enum StoreSource {
     Embedded(EmbeddedStore),
     /// Redis or Valkey; every worker gets a connection of its own.
     Redis(RedisSource),
+}
+
+/// A session that was found before, and has not been heard to change.
+#[derive(Debug, Clone, Copy)]
+pub struct Earlier<'a> {
+    /// As it was found.
+    pub session: &'a Session,
+    /// Of its record.
+    pub imprint: Imprint,
+}
+
+/// What is found under a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Look {
+    /// The record that was found earlier.
+    Same,
+    /// This session, if any, and the imprint of its record, if there is one to know it by.
+    Found(Option<Session>, Option<Imprint>),
 }
 
 /// One worker's way to the sessions.
@@ -235,25 +254,25 @@ impl SessionStore {
     /// # Errors
     /// If nobody could tell within the deadline.
     pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
-        match self {
-            Self::Embedded(store) => store.find(token),
-            Self::Redis(store) => store.find(token).await,
+        match self.look(token, None).await? {
+            Look::Found(session, _) => Ok(session),
+            Look::Same => Err(StoreError::Mismatch),
         }
     }
 
-    /// The same for a token that was found before and has not been heard to change: it is not asked for its end again,
-    /// which was `end`. Should it have been made to end earlier without a word, it is gone at that moment all the same.
+    /// The live session of this token. If it was found `earlier` it is not read again as long as its record is the same, and
+    /// not asked for its end: should it have been made to end sooner without a word, it is gone at that moment all the same.
     ///
     /// # Errors
     /// If nobody could tell within the deadline.
-    pub async fn find_again(
+    pub async fn look(
         &self,
         token: &Token,
-        end: Option<u64>,
-    ) -> Result<Option<Session>, StoreError> {
+        earlier: Option<Earlier<'_>>,
+    ) -> Result<Look, StoreError> {
         match self {
-            Self::Embedded(store) => store.find(token),
-            Self::Redis(store) => store.find_again(token, end).await,
+            Self::Embedded(store) => Ok(Look::Found(store.find(token)?, None)),
+            Self::Redis(store) => store.look(token, earlier).await,
         }
     }
 

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use drawbridge::session::{RecordError, Session};
-use drawbridge::store::{SessionStore, StoreError};
+use drawbridge::store::{Earlier, Look, SessionStore, StoreError};
 use drawbridge::token::Token;
 
 use crate::bench::{ahead, open, session, token};
@@ -111,6 +111,8 @@ pub(crate) async fn holds(settings: &str, at_rest: &str) {
     }
 
     own_sessions_come_and_go(&store).await;
+    let knows_records = !settings.contains("embedded");
+    sessions_are_known_again(&store, knows_records).await;
 
     let alien = store.find(&token("alien")).await;
     assert!(matches!(alien, Err(StoreError::Mismatch)), "{alien:?}");
@@ -123,6 +125,45 @@ pub(crate) async fn holds(settings: &str, at_rest: &str) {
         (found.user_id.as_str(), found.permissions),
         ("u9", vec!["a".to_owned()].into())
     );
+}
+
+/// What was found is known again for as long as its record is the same. `knows_records`: without reading it.
+async fn sessions_are_known_again(store: &SessionStore, knows_records: bool) {
+    let (mine, whole) = (token("known-again"), session("u6"));
+    store.create(&mine, &whole).await.unwrap();
+    let Look::Found(Some(found), imprint) = store.look(&mine, None).await.unwrap() else {
+        panic!("it is there");
+    };
+    assert_eq!(imprint.is_some(), knows_records);
+    if let Some(imprint) = imprint {
+        let ask = async |session: &Session| {
+            let earlier = Earlier { session, imprint };
+            store.look(&mine, Some(earlier)).await.unwrap()
+        };
+        assert_eq!(ask(&found).await, Look::Same);
+        let over = Session {
+            expires_at: Some(ahead(Duration::ZERO)),
+            ..found.clone()
+        };
+        assert!(
+            matches!(ask(&over).await, Look::Found(None, _)),
+            "it had ended"
+        );
+
+        let fewer = Session {
+            permissions: Vec::new().into(),
+            ..whole
+        };
+        store.create(&mine, &fewer).await.unwrap();
+        let again = ask(&found).await;
+        assert!(
+            matches!(&again, Look::Found(Some(now), Some(_)) if *now == fewer),
+            "{again:?}"
+        );
+
+        assert!(store.remove(&mine).await.unwrap());
+        assert_eq!(ask(&found).await, Look::Found(None, None));
+    }
 }
 
 /// What we mint is found, and is not found once it was removed or has ended.

@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::config;
+use crate::imprint::Imprint;
 use crate::session::{RecordFormat, Session};
 use crate::token::Token;
 use crate::tombstone::Tombstones;
@@ -48,7 +49,7 @@ pub use self::source::RedisSource;
 use self::tracking::Tracking;
 pub use self::tracking::Unfit;
 use super::key::{KeyFormat, belongs};
-use super::{StoreError, now};
+use super::{Earlier, Look, StoreError, now};
 
 /// Between two looks at a connection that is being made for the first time.
 const SETTLE_STEP: Duration = Duration::from_millis(5);
@@ -157,36 +158,29 @@ impl RedisStore {
         self.link.distrust();
     }
 
-    /// See [`super::SessionStore::find`].
+    /// See [`super::SessionStore::look`].
     ///
     /// # Errors
     /// If nobody could tell within the deadline.
-    pub async fn find(&self, token: &Token) -> Result<Option<Session>, StoreError> {
-        let _place = self.enter()?;
-        let found = self.merge.get(Key::from(self.keys.of(token)), true).await?;
-        let Value::Integer(left) = found.left else {
-            return self.trusted(Err(StoreError::Mismatch));
-        };
-        // -1: the key has no end. -2: it ended between the two commands.
-        let end = (left != -1).then(|| now().saturating_add(u64::try_from(left).unwrap_or(0)));
-        self.trusted(self.read(&found.value, end, token))
-    }
-
-    /// See [`super::SessionStore::find_again`].
-    ///
-    /// # Errors
-    /// If nobody could tell within the deadline.
-    pub async fn find_again(
+    pub async fn look(
         &self,
         token: &Token,
-        end: Option<u64>,
-    ) -> Result<Option<Session>, StoreError> {
+        earlier: Option<Earlier<'_>>,
+    ) -> Result<Look, StoreError> {
         let _place = self.enter()?;
-        let found = self
-            .merge
-            .get(Key::from(self.keys.of(token)), false)
-            .await?;
-        self.trusted(self.read(&found.value, end, token))
+        let key = Key::from(self.keys.of(token));
+        let found = self.merge.get(key, earlier.is_none()).await?;
+        let imprint = found.value.as_bytes().map(Imprint::of);
+        let end = match earlier {
+            Some(Earlier {
+                session,
+                imprint: before,
+            }) if imprint == Some(before) && session.is_live(now()) => return Ok(Look::Same),
+            Some(earlier) => earlier.session.expires_at,
+            None => self.trusted(end(&found.left))?,
+        };
+        let session = self.trusted(self.read(&found.value, end, token))?;
+        Ok(Look::Found(session, imprint))
     }
 
     /// The session in the answer to GET, whose key ends then.
@@ -269,6 +263,15 @@ impl Drop for RedisStore {
         self.watchdog.abort();
         self.link.close();
     }
+}
+
+/// When a key ends, by the answer to PTTL, if it does.
+fn end(left: &Value) -> Result<Option<u64>, StoreError> {
+    let Value::Integer(left) = *left else {
+        return Err(StoreError::Mismatch);
+    };
+    // -1: the key has no end. -2: it ended between the two commands.
+    Ok((left != -1).then(|| now().saturating_add(u64::try_from(left).unwrap_or(0))))
 }
 
 /// One of the look-ups under way; given back when it is over, also when its caller went away.
