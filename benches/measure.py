@@ -137,7 +137,7 @@ def options_from(argv):
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds: does it run at all?")
     parser.add_argument("--part", action="append", choices=PARTS, metavar="PART", help=f"some of: {', '.join(PARTS)} (all)")
     parser.add_argument("--only", metavar="LIST", help=f"some of: {','.join(CONTENDERS)}")
-    parser.add_argument("--bin", type=pathlib.Path, metavar="PATH", help="the drawbridge to measure (builds one with --release)")
+    parser.add_argument("--bin", type=pathlib.Path, metavar="PATH", help="the drawbridge to measure (builds the one that is shipped, with deploy/build.sh)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write every round's numbers here")
     options = parser.parse_args(argv)
     if options.quick:
@@ -157,10 +157,10 @@ def drawbridge_binary(options):
         return None
     if options.bin:
         return options.bin.resolve(strict=True)
-    if subprocess.run(["cargo", "build", "--release", "--locked"], cwd=ROOT, stdout=sys.stderr).returncode:
+    if subprocess.run(["bash", "deploy/build.sh"], cwd=ROOT, stdout=sys.stderr).returncode:
         raise Failed("drawbridge does not build")
     target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")
-    return (ROOT / target / "release" / "drawbridge").resolve(strict=True)
+    return (ROOT / target / "shipped" / "drawbridge").resolve(strict=True)
 
 
 def run(stage, options):
