@@ -81,6 +81,48 @@ async fn every_request_is_counted_once_with_what_became_of_it_and_why() {
 }
 
 #[tokio::test]
+async fn names_that_leave_the_configuration_leave_the_numbers_too() {
+    let upstream = upstream();
+    let gateway = orders(gateway().upstream("app", &upstream))
+        .workers(2)
+        .start()
+        .await;
+    let text = async || String::from_utf8(gateway.monitor("/metrics").await.body.to_vec()).unwrap();
+    gateway.send(Call::get("/admin")).await;
+    gateway
+        .send(Call::get("/orders").bearer("counted-token"))
+        .await;
+    let before = text().await;
+    assert!(before.contains("route=\"admin\"") && before.contains("upstream=\"app\""));
+
+    let all = std::fs::read_to_string(gateway.config()).unwrap();
+    let renamed = all
+        .replace("name = \"admin\"", "name = \"renamed\"")
+        .replace("[upstreams.app]", "[upstreams.other]")
+        .replace("upstream = \"app\"", "upstream = \"other\"");
+    std::fs::write(gateway.config(), renamed).unwrap();
+    gateway.signal("-HUP");
+    gateway.tells("the configuration taken over", 1).await;
+
+    // What a request under way still used is forgotten with the next change.
+    gateway.signal("-HUP");
+    gateway.tells("the configuration taken over", 2).await;
+    let after = text().await;
+    assert!(
+        !after.contains("\"admin\"") && !after.contains("\"app\""),
+        "{after}"
+    );
+    assert!(after.contains("route=\"renamed\"") && after.contains("upstream=\"other\""));
+    assert_eq!(
+        gateway
+            .metric("requests_total{route=\"orders\",outcome=\"forwarded\",reason=\"\"}")
+            .await,
+        1.0,
+        "what stays keeps its numbers"
+    );
+}
+
+#[tokio::test]
 async fn an_upstream_that_fails_is_counted_by_reason() {
     let upstream = upstream_that(|_| support::Answer::Hold);
     let gateway = gateway()

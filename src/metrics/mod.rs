@@ -230,6 +230,14 @@ impl Metrics {
         self.workers.get(number).cloned().unwrap_or_default()
     }
 
+    /// Forgets the routes and upstreams that nobody holds any more. To be called after each change of the configuration: else
+    /// they would grow in number with every one that brings new names.
+    pub fn forget_unused(&self) {
+        for worker in &self.workers {
+            worker.forget_unused();
+        }
+    }
+
     /// Everything, in the OpenMetrics text format.
     pub fn render(self: &Arc<Self>) -> String {
         exposition::render(self)
@@ -250,9 +258,7 @@ impl Worker {
         named(&self.upstreams, name)
     }
 
-    /// Forgets the routes and upstreams that nobody else holds any more: with every reload under new names they would grow
-    /// in number.
-    pub fn forget_unused(&self) {
+    fn forget_unused(&self) {
         let used = |cells: &Arc<Route>| Arc::strong_count(cells) > 1;
         self.routes.lock().retain(|_, cells| used(cells));
         let used = |cells: &Arc<Upstream>| Arc::strong_count(cells) > 1;

@@ -203,6 +203,7 @@ impl Operation {
             Ok(()) => {
                 process.reloads.one();
                 process.configured();
+                self.standing.metrics.forget_unused();
             }
             Err(error) => {
                 process.failed_reloads.one();
