@@ -28,6 +28,11 @@ fi
 for target in "${targets[@]}"; do
     printf '\n-- %s\n' "$target"
     mkdir -p "$CARGO_TARGET_DIR/corpus/$target" "$CARGO_TARGET_DIR/found/$target"
+    if [ "$target" = gateway_toml ]; then
+        # The shipped file, as it is and with everything switched on; src/fuzzing/tests.rs tries these, too.
+        cp gateway.toml "$CARGO_TARGET_DIR/corpus/$target/shipped"
+        sed 's/^#: //' gateway.toml >"$CARGO_TARGET_DIR/corpus/$target/everything"
+    fi
     # Nothing here is unsafe, so there is nothing for a sanitizer to find.
     cargo fuzz run --fuzz-dir tests/fuzz --sanitizer none "$target" \
         "$CARGO_TARGET_DIR/corpus/$target" "tests/fuzz/seeds/$target" -- \

@@ -2,8 +2,7 @@
 //!
 //! What they expand to may be a secret, so no fault ever quotes it: it quotes what the file says instead.
 
-use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +12,15 @@ use super::document;
 use super::fault::Fault;
 use super::files::{Content, why_unread};
 
-/// What values may refer to. A process has one environment; a test has its own.
+/// What values may refer to. A process has one environment and one file system; a test has its own.
 #[derive(Clone, Copy)]
 pub struct Surroundings<'a> {
     /// The folder of the configuration file: relative paths start here.
     pub folder: &'a Path,
     /// Looks an environment variable up.
     pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Opens a file that becomes a value (`file:PATH`).
+    pub open: &'a dyn Fn(&Path) -> io::Result<Box<dyn Read>>,
 }
 
 impl std::fmt::Debug for Surroundings<'_> {
@@ -90,7 +91,7 @@ fn whole(text: &str, surroundings: Surroundings<'_>) -> Result<(String, Source),
     match (text.starts_with("file:"), expanded.strip_prefix("file:")) {
         (true, Some(path)) => {
             let path = surroundings.folder.join(path);
-            let (value, content) = file(text, &path)?;
+            let (value, content) = file(text, (surroundings.open)(&path))?;
             Ok((value, Some((path, content))))
         }
         (true | false, _) => Ok((expanded, None)),
@@ -146,7 +147,7 @@ fn malformed() -> Wrong {
     }
 }
 
-fn file(written: &str, path: &Path) -> Result<(String, Content), Wrong> {
+fn file(written: &str, opened: io::Result<Box<dyn Read>>) -> Result<(String, Content), Wrong> {
     let wrong = |what: String| {
         Wrong {
         message: format!("`{written}`: {what}"),
@@ -154,7 +155,7 @@ fn file(written: &str, path: &Path) -> Result<(String, Content), Wrong> {
     }
     };
     let mut content = String::new();
-    File::open(path)
+    opened
         .and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut content))
         .map_err(|error| wrong(format!("the file cannot be read: {}", why_unread(&error))))?;
     if content.len() as u64 > MAX_FILE {

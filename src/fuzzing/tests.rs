@@ -60,7 +60,11 @@ fn seeds(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
     let files = fs::read_dir(folder.join(name)).unwrap();
     let seeds = files.map(|file| fs::read(file.unwrap().path()).unwrap());
-    let seeds: Vec<_> = seeds.collect();
+    let mut seeds: Vec<_> = seeds.collect();
+    if name == "gateway_toml" {
+        let shipped = include_str!("../../gateway.toml");
+        seeds.extend([shipped.into(), shipped.replace("\n#: ", "\n").into()]);
+    }
     assert!(!seeds.is_empty(), "{name} has no seeds");
     seeds
 }

@@ -37,6 +37,7 @@ pub(crate) fn read_in(text: &str, folder: &Path) -> Result<Config, Vec<Fault>> {
         Surroundings {
             folder,
             variable: &variable,
+            open: &|path| Ok(Box::new(std::fs::File::open(path)?)),
         },
     )
 }
