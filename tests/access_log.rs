@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
+use support::admin::json;
 use support::{
-    Answer, Call, Connection, Gateway, Raw, Setup, gateway, upstream, upstream_that, user,
+    Answer, Call, Connection, Gateway, Raw, Redis, Setup, gateway, upstream, upstream_that, user,
 };
 
 const TOKEN: &str = "an-ordinary-token-of-alice-0123456789";
@@ -69,6 +70,7 @@ async fn a_line_says_who_asked_for_what_what_was_said_and_where_the_time_went() 
     assert!(total >= head);
     assert!(head >= millis(&passed, "store_millis") + millis(&passed, "upstream_millis"));
     assert!(!gateway.logs().contains("query-of-alice"));
+    assert!(passed.get("limits_millis").is_none());
 
     gateway
         .send(Call::get("/users/1").header("cookie", &format!("session={TOKEN}")))
@@ -96,6 +98,35 @@ async fn a_line_says_who_asked_for_what_what_was_said_and_where_the_time_went() 
         .await;
     raw.replies_until_close().await;
     gateway.tells("\"refusal\":\"bad_request\"", 1).await;
+}
+
+#[tokio::test]
+async fn a_line_names_our_session_as_the_admin_api_does_and_tells_what_shared_limits_took() {
+    let (redis, upstream) = (Redis::start().await, upstream());
+    let gateway = setup(&upstream)
+        .redis(&redis)
+        .admin()
+        .route("prefix = \"/rated\"\nupstream = \"app\"\nlimits = [{ by = \"user\", rate = \"1000/s\", scope = \"shared\", on_error = \"deny\" }]")
+        .start()
+        .await;
+    let login = json(
+        "POST",
+        "/v1/sessions",
+        &serde_json::json!({"user_id": "kim"}),
+    );
+    let granted = gateway.administer("root", login).await.json();
+    let token = granted["access_token"].as_str().unwrap();
+
+    let reply = gateway.send(Call::get("/rated/%70ath").bearer(token)).await;
+    assert_eq!(reply.status, 200);
+
+    // The path in the form that it was judged in.
+    let rated = line(&gateway, "/rated/path").await;
+    assert_eq!(rated["session"], granted["session"]["sid"]);
+    assert_eq!(rated["user"], "kim");
+    let millis = |name: &str| rated[name].as_f64().unwrap();
+    assert!(millis("limits_millis") > 0.0 && millis("limits_millis") <= millis("head_millis"));
+    assert!(!gateway.logs().contains(token));
 }
 
 #[tokio::test]

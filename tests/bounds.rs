@@ -44,6 +44,7 @@ fn request(stream: u32) -> Vec<u8> {
 async fn all_workers_together_have_no_more_connections_than_one_number_says() {
     let upstream = upstream();
     let mut gateway = setup(&upstream, "max_connections = 3")
+        .admin()
         .workers(3)
         .start()
         .await;
@@ -64,6 +65,8 @@ async fn all_workers_together_have_no_more_connections_than_one_number_says() {
     assert!(early.is_err(), "a fourth one was let in");
     assert_eq!(gateway.metric("client_connections_open").await as u32, 3);
     assert_eq!(gateway.monitor("/ready").await.status, 200);
+    let roles = gateway.administer("root", Call::get("/v1/roles")).await;
+    assert_eq!(roles.status, 200, "an operator is still let in");
 
     drop(inside);
 
@@ -209,6 +212,7 @@ async fn one_request_too_many_is_503_at_once_and_the_gateway_still_says_that_it_
         _ => Answer::Echo,
     });
     let mut gateway = setup(&upstream, "max_in_flight = 2")
+        .admin()
         .workers(2)
         .start()
         .await;
@@ -230,6 +234,8 @@ async fn one_request_too_many_is_503_at_once_and_the_gateway_still_says_that_it_
     for path in ["/live", "/ready", "/metrics"] {
         assert_eq!(gateway.monitor(path).await.status, 200, "{path}");
     }
+    let roles = gateway.administer("root", Call::get("/v1/roles")).await;
+    assert_eq!(roles.status, 200, "an operator is still let in");
     assert_eq!(
         gateway.metric("shed_total{reason=\"overloaded\"}").await as u32,
         3
@@ -346,6 +352,42 @@ async fn an_upstream_that_reads_slowly_costs_its_client_nothing() {
         .await;
 
     assert_eq!(sent.await.unwrap().status, 200);
+    gateway.still_serves().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_of_its_answer_is_cut_off_and_a_slow_one_is_not() {
+    const LARGE: usize = 48 << 20;
+    let upstream = upstream_that(|seen| match seen.target() {
+        "/public/large" => {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LARGE}\r\n\r\n");
+            Answer::Bytes([head.into_bytes(), vec![b'x'; LARGE]].concat())
+        }
+        _ => Answer::Echo,
+    });
+    let mut gateway = setup(&upstream, "write_timeout = \"2s\"").start().await;
+    let get = GET.replace("/public/x", "/public/large");
+    let mut stuck = Raw::connect(gateway.plain()).await;
+    stuck.write(&get).await;
+    let mut slow = Raw::connect(gateway.plain()).await;
+    slow.write(&get).await;
+    let mut read = 0;
+    // Twice as long as the other may take for nothing at all.
+    for part in 1..=40 {
+        while read < part * (LARGE / 40) {
+            let piece = slow.read().await;
+            assert!(!piece.is_empty(), "it was cut off after {read} bytes");
+            read += piece.len();
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+
+    gateway.tells("\"cut\":true", 1).await;
+    while gateway.metric("client_connections_open").await > 1.0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(gateway.told("\"cut\":true"), 1);
+    drop((stuck, slow));
     gateway.still_serves().await;
 }
 

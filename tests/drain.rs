@@ -101,6 +101,33 @@ async fn busy_clients_are_told_of_the_end_before_it_comes() {
 }
 
 #[tokio::test]
+async fn whom_the_system_has_let_in_already_is_still_served() {
+    let upstream = upstream();
+    let mut gateway = gateway()
+        .upstream("app", &upstream)
+        .route("prefix = \"/\"\nupstream = \"app\"")
+        .quiet()
+        .start()
+        .await;
+    // While it cannot look, many come in, and it is told to stop.
+    gateway.signal("-STOP");
+    let mut waiting = Vec::new();
+    for _ in 0..300 {
+        let mut raw = support::Raw::connect(gateway.plain()).await;
+        raw.write("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+        waiting.push(raw);
+    }
+    gateway.terminate();
+    gateway.signal("-CONT");
+
+    for mut raw in waiting {
+        let reply = raw.reply().await.expect("nobody is sent away");
+        assert_eq!(reply.status, 401);
+    }
+    assert_eq!(gateway.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_tunnel_is_waited_for() {
     let upstream = support::upstream_that(|_| support::Answer::Hold);
     let mut gateway = public(gateway().upstream("app", &upstream)).start().await;
@@ -153,6 +180,24 @@ async fn succeeded(gateway: &Gateway) -> Successor {
     Successor(line["id"].to_string())
 }
 
+/// Tells it to start a new program. Right after its start it says that this is too early, and has to be told again.
+async fn upgrade(gateway: &Gateway) {
+    let answers = [
+        "still starting itself",
+        "a new program is starting",
+        "belongs to one process at a time",
+    ];
+    let told = || answers.map(|answer| gateway.told(answer));
+    loop {
+        let before = told();
+        gateway.signal("-USR2");
+        eventually("it to answer", PATIENCE, || told() != before).await;
+        if told()[0] == before[0] {
+            return;
+        }
+    }
+}
+
 /// Opens one connection after the other, each for one request, until it is told to stop. Every failure is one.
 async fn knock(gateway: Arc<Gateway>, stop: Arc<AtomicBool>, answers: Arc<AtomicUsize>) {
     while !stop.load(Ordering::Relaxed) {
@@ -192,7 +237,7 @@ async fn a_new_program_takes_over_and_no_connection_is_refused() {
     let busy = || answers.load(Ordering::Relaxed) > 50;
     eventually("the clients to be busy", PATIENCE, busy).await;
 
-    gateway.signal("-USR2");
+    upgrade(&gateway).await;
     let successor = succeeded(&gateway).await;
     gateway.tells("the new program serves", 1).await;
     let old = gateway.id().to_string();
@@ -220,7 +265,7 @@ async fn a_new_program_that_does_not_start_leaves_the_old_one_at_work() {
         .await;
 
     std::fs::write(gateway.config(), "broken").unwrap();
-    gateway.signal("-USR2");
+    upgrade(&gateway).await;
     gateway.tells("this one goes on", 1).await;
 
     assert_eq!(gateway.send(Call::get("/")).await.status, 200);
@@ -233,7 +278,7 @@ async fn the_embedded_store_is_not_opened_twice() {
     let upstream = upstream();
     let gateway = public(gateway().upstream("app", &upstream)).start().await;
 
-    gateway.signal("-USR2");
+    upgrade(&gateway).await;
     gateway.tells("belongs to one process at a time", 1).await;
 
     assert_eq!(gateway.send(Call::get("/")).await.status, 200);

@@ -113,7 +113,12 @@ async fn limits_count_the_client_and_not_the_proxy() {
         .await;
     let ask = async |client: &str| {
         let mut raw = Raw::connect(gateway.plain()).await;
-        raw.write(LINE.replace("203.0.113.7", client) + GET).await;
+        let addresses = match client.contains(':') {
+            true => format!("TCP6 {client} ::1"),
+            false => format!("TCP4 {client} 192.0.2.1"),
+        };
+        raw.write(LINE.replace("TCP4 203.0.113.7 192.0.2.1", &addresses) + GET)
+            .await;
         let status = raw.reply().await.map(|reply| reply.status);
         (raw, status)
     };
@@ -128,6 +133,11 @@ async fn limits_count_the_client_and_not_the_proxy() {
             status => break assert_eq!(status, Some(429)),
         }
     }
+    // Of IPv6 a client has all addresses of its network.
+    let (_kept, status) = ask("2001:db8::1").await;
+    assert_eq!(status, Some(200));
+    assert_eq!(ask("2001:db8::ffff:1").await.1, None);
+    assert_eq!(ask("2001:db8:0:1::1").await.1, Some(200));
 }
 
 #[tokio::test]

@@ -122,6 +122,82 @@ async fn a_bad_configuration_changes_nothing_and_says_everything_that_is_wrong()
 }
 
 #[tokio::test]
+async fn what_fails_late_has_changed_nothing_either() {
+    let upstream = upstream_that(|seen| match seen.target() {
+        "/held" => Answer::Hold,
+        _ => Answer::Echo,
+    });
+    let setup = monitored().upstream("app", &upstream).route(PUBLIC);
+    let leaf = setup.authority().sign(&["a.test"]);
+    let gateway = setup
+        .toml("[limits]\nmax_in_flight = 8")
+        .tls_with(&[leaf], "")
+        .plain()
+        .start()
+        .await;
+    let good = std::fs::read_to_string(gateway.config()).unwrap();
+    let port = support::redis::free_port();
+    let one_more = format!("[[listeners]]\naddress = \"127.0.0.1:{port}\"\n");
+    let changed = good
+        .replace("[store]", &format!("{one_more}[store]"))
+        .replace("auth = \"public\"", "auth = \"public\"\nmax_body = \"1B\"")
+        .replace("certificates =", "hsts = \"1d\"\ncertificates =")
+        .replace(
+            "max_in_flight = 8",
+            "max_in_flight = 1\nmax_connections_per_client = 1",
+        );
+    let mut under_way = Connection::plain(&gateway).await;
+    let under_way = tokio::spawn(async move { under_way.send(Call::get("/held")).await });
+    let mut held = upstream.held().await;
+
+    // An address that is not ours, and an authority that cannot be read: nothing that a look at the text would find.
+    let not_ours = changed.replace(
+        "[store]",
+        "[[listeners]]\naddress = \"192.0.2.1:1\"\n[store]",
+    );
+    let no_authority = changed
+        .replace(
+            "[upstreams.app]",
+            "[upstreams.app]\ntls = { ca = \"nowhere.pem\" }",
+        )
+        .replace(
+            "endpoints = [\"",
+            "endpoints = [\"https://127.0.0.1:1\", \"",
+        );
+    for (number, text) in [not_ours, no_authority].iter().enumerate() {
+        std::fs::write(gateway.config(), text).unwrap();
+        gateway.signal("-HUP");
+        let refused =
+            || gateway.told("not taken over") + gateway.told("cannot be taken over") > number;
+        support::redis::eventually(text, support::PATIENCE, refused).await;
+
+        let call = || Call::new("POST", "/").host("a.test").body("many bytes");
+        assert_eq!(gateway.send(call()).await.status, 200, "{text}");
+        let secure = gateway.send_h2(call()).await;
+        assert_eq!(
+            (secure.status, secure.header("strict-transport-security")),
+            (200, None)
+        );
+        let opened = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+        assert!(opened.is_err(), "{text}");
+    }
+    held.write("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .await;
+    assert_eq!(under_way.await.unwrap().status, 200);
+
+    std::fs::write(gateway.config(), &changed).unwrap();
+    gateway.signal("-HUP");
+    gateway.tells(TAKEN, 1).await;
+    let call = Call::new("POST", "/").host("a.test").body("many bytes");
+    let reply = gateway.send_h2(call).await;
+    assert_eq!(reply.status, 413);
+    assert_eq!(
+        reply.header("strict-transport-security"),
+        Some("max-age=86400")
+    );
+}
+
+#[tokio::test]
 async fn two_faults_are_told_together() {
     let upstream = upstream();
     let gateway = gateway()

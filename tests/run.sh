@@ -8,7 +8,7 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
 usage: bash tests/run.sh [--quick | --long]
 
 Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, grpcio, httpx,
-websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables), then checks
+websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime), then checks
 format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
 minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
@@ -54,6 +54,7 @@ install_missing() {
     if [ "$(uname)" = Linux ]; then
         have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
         have iptables || [ -x /usr/sbin/iptables ] || missing+=(iptables)
+        have faketime || missing+=(faketime)
     fi
     have node && have npm || missing+=(node)
     browser || missing+=(browser)

@@ -1,5 +1,5 @@
-//! TLS at its edges: what upstreams learn of certificates, what browsers are told, hellos in pieces (B-54 to B-56), and
-//! certificates that end.
+//! TLS at its edges: what upstreams learn of certificates, what browsers are told, hellos in pieces (B-54 to B-56), tickets
+//! whose key is gone, and certificates that end.
 
 mod support;
 
@@ -16,7 +16,7 @@ use support::{
     Answer, Authority, Call, Connection, Gateway, Setup, Upstream, gateway, upstream, upstream_that,
 };
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, ClientConnection, Stream};
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, ClientConnection, HandshakeKind, Stream};
 
 fn setup(upstream: &Upstream, tls: &str) -> Setup {
     let setup = gateway()
@@ -232,6 +232,63 @@ async fn a_hello_in_pieces_is_a_hello_and_one_that_does_not_end_is_cut_off() {
     let reply = gateway.send(Call::get("/")).await;
     assert_eq!(reply.status, 200);
     gateway.still_serves().await;
+}
+
+/// What lets one process have a clock of its own (the package `faketime`).
+#[cfg(target_os = "linux")]
+fn false_clock() -> std::path::PathBuf {
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten();
+    let mut there = folders
+        .map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"))
+        .chain(["/usr/lib64/faketime/libfaketimeMT.so.1".into()])
+        .filter(|library| library.exists());
+    there
+        .next()
+        .expect("faketime is installed (tests/run.sh does that)")
+}
+
+/// Whether this client took up an earlier session; it has a ticket for the next time then.
+#[cfg(target_os = "linux")]
+async fn takes_up(gateway: &Gateway, client: &Arc<ClientConfig>) -> bool {
+    let stream = shake_hands(gateway, "a.test", Arc::clone(client))
+        .await
+        .unwrap();
+    let kind = stream.get_ref().1.handshake_kind();
+    // The ticket comes with the first answer at the latest.
+    let reply = Connection::h1_over(stream).await.send(Call::get("/")).await;
+    assert_eq!(reply.status, 200);
+    kind == Some(HandshakeKind::Resumed)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_ticket_outlives_one_change_of_its_key_and_not_the_next() {
+    let upstream = upstream();
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    let put_forward = |by: &str| std::fs::write(&clock, by).unwrap();
+    put_forward("+0");
+    let gateway = setup(&upstream, "")
+        .env("LD_PRELOAD", false_clock().to_str().unwrap())
+        .env("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("NO_FAKE_STAT", "1")
+        .start()
+        .await;
+    let client = || {
+        let authority = gateway.authority();
+        authority.client(&["http/1.1"], None, ALL_VERSIONS)
+    };
+    let (often, seldom) = (client(), client());
+    assert!(!takes_up(&gateway, &often).await && !takes_up(&gateway, &seldom).await);
+    assert!(takes_up(&gateway, &often).await);
+
+    put_forward("+7h");
+    assert!(takes_up(&gateway, &often).await, "the key before is kept");
+    put_forward("+14h");
+    assert!(!takes_up(&gateway, &seldom).await, "its key is gone");
+    assert!(takes_up(&gateway, &often).await);
 }
 
 #[tokio::test]

@@ -212,11 +212,28 @@ async fn a_stranger_begins_a_trace_whatever_it_says_and_refusals_are_told_too() 
 async fn what_is_not_sampled_is_not_sent_and_without_a_collector_headers_are_left_alone() {
     let (upstream, mut collector) = (upstream(), Collector::start().await);
     let tracing = format!("otlp = \"http://{}\"\nsample = \"0%\"", collector.address);
-    let gateway = setup(&upstream, &tracing).start().await;
-    gateway.send(Call::get("/public/x")).await;
+    let seldom = setup(&upstream, &tracing).start().await;
+    seldom.send(Call::get("/public/x")).await;
     let told = upstream.last();
     assert!(told.header("traceparent").unwrap().ends_with("-00"));
-    drop(gateway);
+    // A parent has the last word, also where everything else is sampled.
+    let tracing = tracing.replace("0%", "100%") + "\nparent = \"anyone\"";
+    let always = setup(&upstream, &tracing).start().await;
+    let unsampled = PARENT.replace("-01", "-00");
+    always
+        .send(Call::get("/public/x").header("traceparent", &unsampled))
+        .await;
+    let told = upstream.last();
+    let told = told.header("traceparent").unwrap();
+    assert!(
+        told.ends_with("-00") && told[..35] == unsampled[..35],
+        "{told}"
+    );
+    // At its end a gateway sends what it still has.
+    for mut gateway in [seldom, always] {
+        gateway.terminate();
+        assert!(gateway.ended().await.success());
+    }
     assert!(collector.batches.try_recv().is_err());
 
     let off = setup(&upstream, "").start().await;

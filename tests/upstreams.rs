@@ -83,6 +83,87 @@ async fn an_endpoint_that_is_not_well_gets_no_requests_until_it_is_again() {
 }
 
 #[tokio::test]
+async fn one_answer_of_the_other_kind_changes_nothing() {
+    const CHECKS: usize = 20;
+    // Answers to the health check by number: the odd ones are good while both kinds take turns.
+    let (asked, bad, turns) = (
+        Arc::<AtomicUsize>::default(),
+        Arc::<AtomicBool>::default(),
+        Arc::new(AtomicBool::new(true)),
+    );
+    let (count, is_bad, in_turn) = (Arc::clone(&asked), Arc::clone(&bad), Arc::clone(&turns));
+    let moody = upstream_that(move |seen| {
+        if seen.target() != "/health" {
+            return Answer::Bytes(OK.to_vec());
+        }
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let unwell = match in_turn.load(Ordering::SeqCst) {
+            true => number.is_multiple_of(2),
+            false => is_bad.load(Ordering::SeqCst),
+        };
+        match unwell {
+            true => Answer::Bytes(b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n".to_vec()),
+            false => Answer::Bytes(OK.to_vec()),
+        }
+    });
+    let health = "health = { path = \"/health\", interval = \"5ms\", unhealthy_after = 2, healthy_after = 2 }";
+    let gateway = before(&[&moody], health).start().await;
+    let many_checks = async || {
+        let until = asked.load(Ordering::SeqCst) + CHECKS;
+        let done = || asked.load(Ordering::SeqCst) >= until;
+        eventually("many checks", PATIENCE, done).await;
+    };
+    let well_again = || gateway.told("an endpoint is well again");
+
+    many_checks().await;
+    assert_eq!(gateway.told("an endpoint is not well"), 0);
+
+    bad.store(true, Ordering::SeqCst);
+    turns.store(false, Ordering::SeqCst);
+    gateway.tells("an endpoint is not well", 1).await;
+    turns.store(true, Ordering::SeqCst);
+    many_checks().await;
+    assert_eq!(well_again(), 0);
+
+    bad.store(false, Ordering::SeqCst);
+    turns.store(false, Ordering::SeqCst);
+    gateway.tells("an endpoint is well again", 1).await;
+}
+
+#[tokio::test]
+async fn well_is_who_answers_in_time_and_with_a_status_that_means_it() {
+    let late = upstream_that(|_| Answer::Hold);
+    let other = upstream_that(|_| Answer::Bytes(OK.to_vec()));
+    let fine = upstream_that(|_| Answer::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()));
+    let mut setup = gateway().route("prefix = \"/\"\nauth = \"public\"\nupstream = \"fine\"");
+    for (name, upstream, statuses) in [
+        ("late", &late, "[]"),
+        ("other", &other, "[204]"),
+        ("fine", &fine, "[204]"),
+    ] {
+        setup = setup.toml(&format!(
+            "[upstreams.{name}]\nendpoints = [\"http://{}\"]\nhealth = {{ path = \"/\", interval = \"10ms\", timeout = \"500ms\", statuses = {statuses}, unhealthy_after = 1 }}",
+            upstream.address()
+        ));
+    }
+    let gateway = setup.start().await;
+
+    gateway.tells("an endpoint is not well", 2).await;
+    let checked = || fine.seen().len() > 5;
+    eventually("the one that is well to be asked", PATIENCE, checked).await;
+
+    let logs = gateway.logs();
+    let why = |name: &str| {
+        let named = format!("\"upstream\":\"{name}\"");
+        let told = |line: &&str| line.contains("not well") && line.contains(&named);
+        logs.lines().find(told).map(str::to_owned)
+    };
+    assert!(why("late").unwrap().contains("no answer in time"));
+    assert!(why("other").unwrap().contains("the answer was 200"));
+    assert_eq!(why("fine"), None);
+}
+
+#[tokio::test]
 async fn failures_are_passed_over_and_counted() {
     let works = upstream();
     let gone = upstream();

@@ -54,6 +54,8 @@ fn a_path_has_one_form() {
         ("/a%c0%af", Err(HeadError::Path)),
         ("/a%c0%ae%c0%ae/b", Err(HeadError::Path)),
         ("/a b", Err(HeadError::Path)),
+        ("/a#b", Err(HeadError::Path)),
+        ("/a?b", Err(HeadError::Path)),
         ("/é", Err(HeadError::Path)),
     ];
 

@@ -1,4 +1,7 @@
 //! B-42 to B-45, B-47, B-48, B-50: more than a client may send.
+//!
+//! The library bounds resets that it has not seen yet, empty DATA and CONTINUATION, too: that our own count of these is
+//! gone shows only in the tests of src/server/http2/frames.rs and in `a_flood_within_answers_still_ends`.
 
 use super::*;
 
@@ -58,34 +61,30 @@ async fn floods_end_the_connection_with_enhance_your_calm() {
 #[tokio::test]
 async fn a_flood_within_answers_still_ends() {
     let upstream = upstream();
-    let mut gateway = door(&upstream).await;
+    let mut gateway = setup(&upstream)
+        .toml("[limits]\nmax_control_frames = 10")
+        .start()
+        .await;
     let reset = |n: u32| frame(RST_STREAM, 0, 2 * n + 1, &8_u32.to_be_bytes());
+    let private = fields(&[(":method", "POST"), (":path", "/private")]);
     let mut raw = RawH2::connect(&gateway, &[]).await;
-    // A request whose answer is awaited before it is reset is no rapid reset, and yet there may not be thousands.
+    // A request whose answer is awaited before it is reset is no rapid reset to the library, and yet there may not be thousands.
     let mut told = None;
     for n in 0..5000 {
-        let post = begin(
-            2 * n + 1,
-            &fields(&[(":method", "POST"), (":path", "/private")]),
-        );
-        raw.write([post, reset(n)].concat()).await;
-        if n % 50 == 0 {
-            raw.write(frame(PING, 0, 0, &[0; 8])).await;
-            loop {
-                match raw.event().await {
-                    Event::Other(PING) => break,
-                    Event::GoAway(code) => {
-                        told = Some(code);
-                        break;
-                    }
-                    Event::Closed => break,
-                    _ => {}
-                }
+        let stream = 2 * n + 1;
+        raw.write(begin(stream, &private)).await;
+        loop {
+            match raw.news().await {
+                Event::Status(answered, 401) if answered == stream => break,
+                Event::GoAway(code) => told = Some(code),
+                Event::Closed => break,
+                _ => {}
             }
         }
         if told.is_some() {
             break;
         }
+        raw.write(reset(n)).await;
     }
     assert_eq!(told, Some(CALM));
     gateway.still_serves().await;

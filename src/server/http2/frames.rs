@@ -360,5 +360,6 @@ mod tests {
         assert!(pays(HEADERS, 0, 5, 1) && !pays(RST_STREAM, 0, 4, 1));
         tokio::time::advance(Duration::from_millis(500)).await;
         assert!(pays(2, 0, 5, 6) && !pays(2, 0, 5, 1));
+        assert!(!pays(CONTINUATION, END_HEADERS, 5, 1));
     }
 }

@@ -212,25 +212,81 @@ async fn an_endpoint_that_takes_its_leave_gets_a_new_connection_and_loses_no_req
     assert!(seen.connections() > 1);
 }
 
+/// Types of frames.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+/// RST_STREAM of the first request, with the code that says that it was not looked at (RFC 9113 section 8.7).
+const REFUSED_STREAM: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
+
+/// Greets, and listens until a frame of this type has come.
+async fn listen_until(kind: u8, stream: &mut TcpStream) {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&settings).await.unwrap();
+    read_until(stream, b"SM\r\n\r\n").await.unwrap();
+    let mut head = [0; 9];
+    while {
+        stream.read_exact(&mut head).await.unwrap();
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        head[3] != kind
+    } {}
+}
+
+/// What comes of a request whose endpoint fails it, and how many requests another endpoint got then.
+async fn with_another_beside(
+    failing: SocketAddr,
+    request: Request<Body>,
+) -> (Result<Response<Body>, UpstreamError>, usize) {
+    let (works, seen) = endpoint(ok).await;
+    let upstream = h2(&[failing, works], "");
+    // So the other one is asked first.
+    upstream.endpoints[1].place.standing.found(false);
+    let answer = send(&upstream, request).await;
+    (answer, seen.requests().len())
+}
+
+#[tokio::test]
+async fn what_is_lost_with_its_connection_is_repeated_only_if_that_makes_no_difference() {
+    let slams = reuse::upstream_of(|_, mut stream| async move {
+        listen_until(HEADERS, &mut stream).await;
+    })
+    .await;
+    for (method, again) in [(Method::GET, 1), (Method::DELETE, 1), (Method::POST, 0)] {
+        let lost = request(method.clone(), Body::Empty);
+
+        let (answer, asked) = with_another_beside(slams, lost).await;
+
+        assert_eq!(asked, again, "{method}: {answer:?}");
+        assert_eq!(answer.is_ok(), again == 1, "{method}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_which_some_has_left_is_never_sent_again_even_if_nobody_looked_at_it() {
+    let refusing = reuse::upstream_of(|_, mut stream| async move {
+        listen_until(DATA, &mut stream).await;
+        stream.write_all(&REFUSED_STREAM).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.ok();
+    })
+    .await;
+    let (works, seen) = endpoint(ok).await;
+    let upstream = h2(&[refusing, works], "");
+    // So the other one is asked first.
+    upstream.endpoints[1].place.standing.found(false);
+    let front = front(upstream, 100, timeouts(5000)).await;
+
+    let head = "PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut client = talk(front, &format!("{head}1\r\nx\r\n")).await;
+
+    assert_eq!(status(&mut client).await, "502");
+    assert!(seen.requests().is_empty());
+}
+
 #[tokio::test]
 async fn what_an_endpoint_has_not_looked_at_is_sent_to_another() {
-    // It says after the preface that it takes no request at all, and refuses the one that comes nevertheless.
     let refusing = reuse::upstream_of(|_, mut stream| async move {
-        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-        stream.write_all(&settings).await.unwrap();
-        let refused_stream = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
-        read_until(&mut stream, b"SM\r\n\r\n").await.unwrap();
-        // Until the head of the first request has come.
-        let mut head = [0; 9];
-        loop {
-            stream.read_exact(&mut head).await.unwrap();
-            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-            stream.read_exact(&mut vec![0; length]).await.unwrap();
-            if head[3] == 1 {
-                break;
-            }
-        }
-        stream.write_all(&refused_stream).await.unwrap();
+        listen_until(HEADERS, &mut stream).await;
+        stream.write_all(&REFUSED_STREAM).await.unwrap();
         stream.read_to_end(&mut Vec::new()).await.ok();
     })
     .await;
