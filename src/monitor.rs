@@ -1,5 +1,6 @@
 //! What the gateway tells about itself over HTTP: its numbers, whether it is alive, and whether it is ready.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -84,6 +85,10 @@ pub struct Monitor {
 struct Ready<'a> {
     ready: bool,
     missing: &'a [Missing],
+    /// Names whose certificate is still to be obtained. They do not make the gateway unready: an authority that looks
+    /// whether a name leads here may come through the load balancer that asks.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    without_certificate: BTreeSet<String>,
 }
 
 impl Monitor {
@@ -123,6 +128,7 @@ impl Monitor {
         let told = Ready {
             ready: missing.is_empty(),
             missing: &missing,
+            without_certificate: self.metrics.process.without_certificate(),
         };
         let text = serde_json::to_string(&told).expect("a list of words becomes JSON") + "\n";
         let status = match told.ready {

@@ -148,9 +148,10 @@ fn imports_point_down() {
 
 #[test]
 fn foreign_names_stay_in_their_rooms() {
-    let homes: [(&str, &[&str]); 4] = [
+    let homes: [(&str, &[&str]); 5] = [
         ("fred::", &["src/store/redis/"]),
         ("redb::", &["src/store/embedded"]),
+        ("instant_acme::", &["src/server/tls/acme"]),
         (
             "rustls::",
             &[

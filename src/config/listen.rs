@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::acme::Acme;
 use super::forward_auth::ForwardAuth;
 use super::value::Duration;
 
@@ -83,9 +84,13 @@ pub enum ProxyProtocol {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerTls {
-    /// Certificates, chosen by the name the client asks for (SNI). The first one answers clients that send no name.
+    /// Certificates, chosen by the name the client asks for (SNI). The first one answers clients that send no name. At least
+    /// one, or `acme`.
+    #[serde(default)]
     #[schemars(with = "Vec<Certificate>")]
     pub certificates: Vec<Spanned<Certificate>>,
+    /// Certificates that the listener orders itself. Absent: none.
+    pub acme: Option<Acme>,
     /// The oldest TLS version accepted.
     #[serde(default)]
     pub min_version: TlsVersion,

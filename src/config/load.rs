@@ -274,10 +274,10 @@ impl Reading<'_> {
     fn stand_in(&mut self, table: &Range<usize>, key: &str) -> bool {
         let empty = 0..0;
         let value = match key {
-            "listeners" | "routes" | "endpoints" | "certificates" => DeValue::Array(DeArray::new()),
+            "listeners" | "routes" | "endpoints" | "domains" => DeValue::Array(DeArray::new()),
             "store" | "upstreams" => DeValue::Table(DeTable::new()),
             "address" => DeValue::String("127.0.0.1:0".into()),
-            "cert" | "key" | "upstream" => DeValue::String("".into()),
+            "cert" | "key" | "upstream" | "cache" => DeValue::String("".into()),
             _ => return false,
         };
         let path = match *table == empty {
@@ -348,6 +348,10 @@ impl Config {
         let of_admin = self.admin.iter_mut().map(|admin| &mut admin.tls);
         for tls in of_listeners.chain(of_admin).flatten() {
             absolute(&mut tls.client_ca);
+            if let Some(acme) = &mut tls.acme {
+                settle(&mut acme.cache);
+                absolute(&mut acme.ca);
+            }
             for certificate in &mut tls.certificates {
                 let Certificate { cert, key } = certificate.get_mut();
                 for path in [cert, key] {

@@ -4,6 +4,7 @@
 //! Every table refuses unknown keys. A field wrapped in [`Spanned`] is one that a later check may complain
 //! about, so it remembers where in the file it stands.
 
+mod acme;
 mod admin;
 mod assertion;
 mod bounds;
@@ -39,6 +40,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use self::acme::{Acme, ExternalAccount};
 pub use self::admin::{Admin, AdminClient, AdminKey, Audit, Scope};
 pub use self::assertion::Assertion;
 pub use self::bounds::Limits;

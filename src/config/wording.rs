@@ -167,7 +167,10 @@ fn needed(key: &str) -> Option<String> {
         }
         "routes" => "add `[[routes]]` with `prefix` or `exact`, and `upstream`",
         "address" => "write an IP address and a port, such as \"127.0.0.1:8080\"",
-        "certificates" => "write [{ cert = \"cert.pem\", key = \"key.pem\" }]",
+        "domains" => "write the names to order certificates for, such as [\"www.example.com\"]",
+        "cache" => {
+            "write the folder that certificates are kept in, such as \"/var/lib/drawbridge/acme\""
+        }
         "cert" => "write the PEM file with the certificate and its intermediates",
         "key" => "write the PEM file with the private key",
         "sha256" => "run `drawbridge admin-key NAME`: it prints a key and its digest",

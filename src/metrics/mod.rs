@@ -10,7 +10,7 @@ mod exposition;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -190,8 +190,19 @@ pub struct Process {
     pub lost_lines: Arc<Count>,
     /// The memory of sessions, if there is one.
     pub memory: OnceLock<Box<dyn Memory>>,
-    /// What clients are shown, as it was when the configuration was taken over.
+    /// What clients are shown, or will be: as the configuration in use says.
     pub certificates: Mutex<Vec<Certificate>>,
+    /// Certificates that were ordered.
+    pub certificate_orders: Arc<CertificateOrders>,
+}
+
+/// What came of ordering certificates.
+#[derive(Debug, Default)]
+pub struct CertificateOrders {
+    /// There is a new one.
+    pub obtained: Count,
+    /// There is none, for whatever reason; it is tried again.
+    pub failed: Count,
 }
 
 impl Process {
@@ -203,17 +214,26 @@ impl Process {
         self.configured_at
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
     }
+
+    /// Names that a certificate is ordered for and that have none yet; each once.
+    pub fn without_certificate(&self) -> BTreeSet<String> {
+        let all = self.certificates.lock();
+        let absent = all.iter().filter(|one| one.expires.get() == 0);
+        absent.filter_map(|one| one.ordered.clone()).collect()
+    }
 }
 
 /// One certificate that clients are shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Certificate {
     /// The address it is shown at.
     pub listener: String,
-    /// The file it was read from.
+    /// The file it was read from, or is kept in.
     pub file: String,
-    /// When it expires, in Unix seconds.
-    pub expires: i64,
+    /// The name it is ordered for; `None` if it is not ordered.
+    pub ordered: Option<String>,
+    /// When it expires, in Unix seconds; 0 while there is none.
+    pub expires: Arc<Level>,
 }
 
 impl Metrics {

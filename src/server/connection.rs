@@ -259,13 +259,17 @@ async fn introduce(
 
 /// Finishes a handshake: the line, who is on it, and whether HTTP/2 was agreed on.
 async fn shake<H>(
-    shaking: impl Future<Output = Result<io::Result<Accepted>, Elapsed>>,
+    shaking: impl Future<Output = Result<io::Result<Option<Accepted>>, Elapsed>>,
     hall: &Hall<H>,
     address: SocketAddr,
 ) -> Option<(Arc<Mutex<http1::Line<Encrypted>>>, TlsPeer, bool)> {
     let handshakes = &hall.rooms.cells.clients;
     let accepted = match shaking.await {
-        Ok(Ok(accepted)) => accepted,
+        Ok(Ok(Some(accepted))) => accepted,
+        Ok(Ok(None)) => {
+            tracing::debug!(%address, "a certificate authority has seen our answer");
+            return None;
+        }
         Ok(Err(error)) => {
             handshakes.failed_handshakes.one("tls");
             tracing::debug!(%address, %error, "the TLS handshake failed");

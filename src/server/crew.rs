@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::connection::{Hall, Rooms, Speech};
 use super::listener::{self, Open, Planned};
+use super::tls::Orders;
 use super::worker::{DoorPlan, Doors, Order, Worker};
 use super::{Handler, ServeError, Server, Terms};
 use crate::config::Config;
@@ -32,6 +33,8 @@ pub struct Crew<H, E> {
     posts: Vec<Post<H>>,
     endings: mpsc::Receiver<News<H, E>>,
     listeners: Vec<Open>,
+    /// Certificates that are ordered for them.
+    orders: Orders,
     drain_timeout: Duration,
     /// Requests under way.
     requests: Arc<Quota>,
@@ -75,6 +78,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
             posts: Vec::with_capacity(server.workers),
             endings,
             listeners: listeners.map(|planned| planned.open.clone()).collect(),
+            orders: server.orders,
             drain_timeout: server.drain_timeout,
             requests: Quota::new(server.terms.limits.max_in_flight, server.workers),
             metrics: Arc::clone(&server.metrics),
@@ -104,6 +108,8 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
         }
         drop(news);
         crew.muster(orders).await?;
+        // An authority that is asked for one looks at a listener, so somebody must be there.
+        crew.orders.settle(listener::wanted(&crew.listeners));
         Ok(crew)
     }
 
@@ -151,7 +157,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
     pub fn plan(&self, config: &Config) -> Result<Change, ServeError> {
         let listeners = config.listeners.iter().map(Spanned::get_ref);
         Ok(Change {
-            listeners: listener::plan(listeners, self.posts.len(), &self.listeners)?,
+            listeners: listener::plan(listeners, self.posts.len(), &self.listeners, &self.orders)?,
             terms: Terms::new(config),
             drain_timeout: config.server.drain_timeout.get(),
         })
@@ -170,6 +176,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
             // A worker that has died is told of by its ending.
             post.orders.send(Order::Change(doors)).await.ok();
         }
+        self.orders.settle(listener::wanted(&self.listeners));
     }
 
     fn tell_certificates(&self) {
@@ -202,6 +209,7 @@ impl<H: Handler, E: From<ServeError> + Send + 'static> Crew<H, E> {
     /// # Errors
     /// The first error of a worker.
     pub async fn drain(mut self) -> Result<(), E> {
+        self.orders.settle([]);
         // Sockets that stay open here would go on collecting clients.
         self.listeners.clear();
         for post in self.posts.drain(..) {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls::{Expiry, Tls};
+use super::tls::{Expiry, Orders, Tls, Wanted};
 use super::{ServeError, heritage};
 use crate::config::{ForwardAuth, Listener, ProxyProtocol};
-use crate::metrics::Certificate;
+use crate::metrics::{Certificate, Level};
 
 /// A listener that is open.
 #[derive(Debug, Clone)]
@@ -46,6 +46,7 @@ pub(super) fn plan<'a>(
     listeners: impl IntoIterator<Item = &'a Listener>,
     workers: usize,
     before: &[Open],
+    orders: &Orders,
 ) -> Result<Vec<Planned>, ServeError> {
     let mut left = before.to_vec();
     let mut next = before.iter().map(|open| open.id + 1).max().unwrap_or(0);
@@ -58,7 +59,10 @@ pub(super) fn plan<'a>(
             .map(|place| left.remove(place));
         let former = known.as_ref().and_then(|open| open.tls.as_ref());
         let tls = listener.tls.as_ref();
-        match tls.map(|tls| Tls::load_after(tls, former)).transpose() {
+        match tls
+            .map(|tls| Tls::load_after(tls, orders, former))
+            .transpose()
+        {
             Ok(tls) => planned.push((listener, known, tls)),
             Err(found) => faults.extend(found),
         }
@@ -82,19 +86,37 @@ pub(super) fn plan<'a>(
     Ok(plans)
 }
 
-/// The certificates that clients are shown at these listeners.
+/// The certificates that clients are shown at these listeners, or will be.
 pub(super) fn certificates<'a>(opens: impl IntoIterator<Item = &'a Open>) -> Vec<Certificate> {
     let of = |open: &Open| {
-        let shown = open.tls.iter().flat_map(Tls::expiries);
         let listener = open.address.to_string();
-        let certificate = |expiry: &Expiry| Certificate {
-            listener: listener.clone(),
-            file: expiry.file.display().to_string(),
-            expires: expiry.at,
+        let from_file = |expiry: &Expiry| {
+            let expires = Arc::<Level>::default();
+            expires.set(expiry.at);
+            Certificate {
+                listener: listener.clone(),
+                file: expiry.file.display().to_string(),
+                ordered: None,
+                expires,
+            }
         };
-        shown.map(certificate).collect::<Vec<_>>()
+        let is_ordered = |(ordered, _): &Wanted| Certificate {
+            listener: listener.clone(),
+            file: ordered.file().display().to_string(),
+            ordered: Some(ordered.domain().to_owned()),
+            expires: Arc::clone(ordered.expires()),
+        };
+        let files = open.tls.iter().flat_map(Tls::expiries).map(from_file);
+        let ordered = open.tls.iter().flat_map(Tls::wanted).map(is_ordered);
+        files.chain(ordered).collect::<Vec<_>>()
     };
     opens.into_iter().flat_map(of).collect()
+}
+
+/// What is ordered for these listeners.
+pub(super) fn wanted(opens: &[Open]) -> impl Iterator<Item = &Wanted> {
+    let secured = opens.iter().filter_map(|open| open.tls.as_ref());
+    secured.flat_map(Tls::wanted)
 }
 
 impl Open {

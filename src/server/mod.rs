@@ -34,7 +34,7 @@ use toml::Spanned;
 pub use self::crew::{Change, Crew};
 pub use self::heritage::{Heritage, inherit, refuse_the_rest};
 use self::listener::Planned;
-use self::tls::Tls;
+use self::tls::{Orders, Tls};
 use crate::body::{Body, Incoming};
 use crate::config::fault::Fault;
 use crate::config::{Config, Limits, Listener, Network};
@@ -74,6 +74,8 @@ pub struct Server {
     /// What its threads are called.
     name: &'static str,
     listeners: Vec<Planned>,
+    /// Certificates that are ordered for them.
+    orders: Orders,
     workers: usize,
     terms: Terms,
     drain_timeout: Duration,
@@ -136,13 +138,16 @@ impl Server {
             workers => usize::from(workers),
         };
         let listeners = config.listeners.iter().map(Spanned::get_ref);
+        let metrics = Metrics::new(workers);
+        let orders = Orders::new(Arc::clone(&metrics.process.certificate_orders));
         Ok(Self {
             name: "worker",
-            listeners: listener::plan(listeners, workers, &[])?,
+            listeners: listener::plan(listeners, workers, &[], &orders)?,
+            orders,
             workers,
             terms: Terms::new(config),
             drain_timeout: config.server.drain_timeout.get(),
-            metrics: Metrics::new(workers),
+            metrics,
         })
     }
 
@@ -156,9 +161,11 @@ impl Server {
         limits: Limits,
         drain_timeout: Duration,
     ) -> Result<Self, ServeError> {
+        let orders = Orders::default();
         Ok(Self {
             name,
-            listeners: listener::plan([listener], 1, &[])?,
+            listeners: listener::plan([listener], 1, &[], &orders)?,
+            orders,
             workers: 1,
             terms: Terms {
                 limits,

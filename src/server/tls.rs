@@ -1,36 +1,37 @@
 //! TLS towards clients: which certificate answers which name, and who may come in.
 
+mod acme;
 mod bundle;
+mod certificates;
 mod client;
 mod expiry;
 mod memory;
 mod suite;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
+use rustls::server::{Acceptor, WebPkiClientVerifier};
 use rustls::{HandshakeKind, RootCertStore, ServerConfig};
+use tokio::io::AsyncWriteExt as _;
 use tokio_rustls::LazyConfigAcceptor;
 use toml::Spanned;
 
+pub(super) use self::acme::{Orders, Wanted};
 use self::bundle::Bundle;
 pub(super) use self::bundle::Encrypted;
+use self::certificates::{Answers, Certificates, read_certificates};
 pub(super) use self::expiry::Expiry;
 use self::memory::Memory;
 use self::suite::Configs;
 use crate::config::fault::Fault;
-use crate::config::{Alpn, Certificate, ClientAuth, ListenerTls, TlsVersion};
+use crate::config::{Alpn, ClientAuth, ListenerTls, TlsVersion};
 use crate::peer::{HostScope, TlsPeer};
 use crate::socket::Socket;
 
@@ -44,6 +45,8 @@ pub(super) fn install() {
 #[derive(Clone)]
 pub(super) struct Tls {
     configs: Configs,
+    /// For an authority that looks whether a name leads to us; `None` where nothing is ordered.
+    answers: Option<Arc<ServerConfig>>,
     certificates: Arc<Certificates>,
     admission: Admission,
     memory: Memory,
@@ -81,21 +84,23 @@ impl Tls {
     /// # Errors
     /// One fault for each file that cannot be read or does not hold what it should, and each key that does not fit.
     pub(super) fn load(config: &ListenerTls) -> Result<Self, Vec<Fault>> {
-        Self::load_after(config, None)
+        Self::load_after(config, &Orders::default(), None)
     }
 
-    /// Reads the files; earlier sessions can be taken up if the same clients are let in as `before`.
+    /// Reads the files, and takes from `orders` what is ordered; earlier sessions can be taken up if the same clients are
+    /// let in as `before`.
     ///
     /// # Errors
     /// As [`Tls::load`].
     pub(super) fn load_after(
         config: &ListenerTls,
+        orders: &Orders,
         before: Option<&Self>,
     ) -> Result<Self, Vec<Fault>> {
         let mut provider = aws_lc_rs::default_provider();
         provider.cipher_suites.sort_by_key(suite::is_heavy);
         let provider = Arc::new(provider);
-        let certificates = Certificates::load(&config.certificates, &provider);
+        let certificates = Certificates::load(config, orders, &provider);
         let verifier = client_verifier(config, &provider);
         let (certificates, (verifier, authorities)) = match (certificates, verifier) {
             (Ok(certificates), Ok(verifier)) => (Arc::new(certificates), verifier),
@@ -119,6 +124,8 @@ impl Tls {
             TlsVersion::V12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsVersion::V13 => &[&rustls::version::TLS13],
         };
+        let is_ordered = !certificates.wanted.is_empty();
+        let answers = is_ordered.then(|| answering(&certificates, Arc::clone(&provider)));
         let builder = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .expect("aws-lc-rs speaks TLS 1.2 and 1.3");
@@ -136,6 +143,7 @@ impl Tls {
         server.max_early_data_size = 0;
         Ok(Self {
             configs: Configs::of(server),
+            answers,
             certificates,
             admission,
             memory,
@@ -148,25 +156,39 @@ impl Tls {
         self.admission == other.admission
     }
 
-    /// When its certificates end.
+    /// When its certificates from files end.
     pub(super) fn expiries(&self) -> &[Expiry] {
         &self.certificates.expiries
     }
 
-    /// Warnings of those that end soon.
+    /// What is ordered for it, and how.
+    pub(super) fn wanted(&self) -> &[Wanted] {
+        &self.certificates.wanted
+    }
+
+    /// Warnings of those that end soon, and of names that are not ordered because a file is there for them.
     pub(super) fn warnings(&self) -> Vec<Fault> {
         let now = SystemTime::now();
         let ends = self.expiries().iter();
-        ends.filter_map(|expiry| expiry.warning(now)).collect()
+        let needless = self.certificates.needless.iter().cloned();
+        ends.filter_map(|expiry| expiry.warning(now))
+            .chain(needless)
+            .collect()
     }
 
-    /// Does the handshake.
+    /// Does the handshake. `None`: it was an authority that looked whether a name leads to us; it has nothing else to say.
     ///
     /// # Errors
     /// If the client breaks off, speaks something else, or does not show the certificate it must show.
-    pub(super) async fn accept(&self, stream: Socket) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: Socket) -> io::Result<Option<Accepted>> {
         let connection = Bundle::new(stream);
         let begun = LazyConfigAcceptor::new(Acceptor::default(), connection).await?;
+        let asks = acme::is_challenge(&begun.client_hello());
+        if let Some(answers) = self.answers.as_ref().filter(|_| asks) {
+            let mut stream = begun.into_stream(Arc::clone(answers)).await?;
+            stream.shutdown().await?;
+            return Ok(None);
+        }
         let config = self.configs.suited(&begun.client_hello());
         let stream = bundle::shake(begun, config).await?;
         let (_, session) = stream.get_ref();
@@ -181,7 +203,7 @@ impl Tls {
             .and_then(<[_]>::first)
             .map(|certificate| Arc::new(client::read(certificate)));
         let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(Accepted {
+        Ok(Some(Accepted {
             stream,
             peer: TlsPeer {
                 server_name,
@@ -191,8 +213,21 @@ impl Tls {
             },
             h2,
             resumed,
-        })
+        }))
     }
+}
+
+/// Speaks the protocol of challenges and nothing else, to whoever asks: an authority has no certificate of ours to show.
+fn answering(certificates: &Arc<Certificates>, provider: Arc<CryptoProvider>) -> Arc<ServerConfig> {
+    let answers = Answers(Arc::clone(certificates));
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs speaks TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(answers));
+    server.alpn_protocols = vec![acme::PROTOCOL.to_vec()];
+    server.send_tls13_tickets = 0;
+    Arc::new(server)
 }
 
 /// `Strict-Transport-Security` (RFC 6797 section 6.1).
@@ -212,149 +247,6 @@ fn protocol_name(alpn: &Alpn) -> Vec<u8> {
         Alpn::H2 => b"h2".to_vec(),
         Alpn::Http11 => b"http/1.1".to_vec(),
     }
-}
-
-/// A listener's certificates, by the names they are for.
-#[derive(Debug)]
-struct Certificates {
-    all: Vec<Arc<CertifiedKey>>,
-    expiries: Vec<Expiry>,
-    exact: HashMap<Box<str>, usize>,
-    /// By what follows `*.`.
-    below: HashMap<Box<str>, usize>,
-}
-
-impl Certificates {
-    fn load(
-        config: &[Spanned<Certificate>],
-        provider: &CryptoProvider,
-    ) -> Result<Self, Vec<Fault>> {
-        let mut loaded = Self {
-            all: Vec::with_capacity(config.len()),
-            expiries: Vec::new(),
-            exact: HashMap::new(),
-            below: HashMap::new(),
-        };
-        let mut faults = Vec::new();
-        for certificate in config {
-            match load_one(certificate.get_ref(), provider) {
-                Ok((key, names)) => {
-                    let cert = &certificate.get_ref().cert;
-                    loaded
-                        .expiries
-                        .extend(expiry::of(&key.cert).map(|at| Expiry {
-                            file: cert.get_ref().clone(),
-                            span: cert.span(),
-                            at,
-                        }));
-                    loaded.add(key, names);
-                }
-                Err(fault) => faults.push(fault),
-            }
-        }
-        if faults.is_empty() {
-            Ok(loaded)
-        } else {
-            Err(faults)
-        }
-    }
-
-    /// The first certificate for a name keeps it.
-    fn add(&mut self, key: CertifiedKey, names: Vec<String>) {
-        let index = self.all.len();
-        self.all.push(Arc::new(key));
-        for name in names {
-            match name.strip_prefix("*.") {
-                Some(rest) => self.below.entry(rest.into()).or_insert(index),
-                None => self.exact.entry(name.into()).or_insert(index),
-            };
-        }
-    }
-
-    /// Which certificate stands for `name` (lower case); the first one for those that none is for.
-    fn index(&self, name: Option<&str>) -> usize {
-        name.and_then(|name| {
-            let below = || {
-                let (_, rest) = name.split_once('.')?;
-                self.below.get(rest)
-            };
-            self.exact.get(name).or_else(below)
-        })
-        .copied()
-        .unwrap_or(0)
-    }
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().map(str::to_ascii_lowercase);
-        self.all.get(self.index(name.as_deref())).map(Arc::clone)
-    }
-}
-
-impl HostScope for Certificates {
-    fn covers(&self, server_name: Option<&str>, host: &str) -> bool {
-        server_name == Some(host) || self.index(server_name) == self.index(Some(host))
-    }
-}
-
-fn load_one(
-    certificate: &Certificate,
-    provider: &CryptoProvider,
-) -> Result<(CertifiedKey, Vec<String>), Fault> {
-    let (cert, key) = (&certificate.cert, &certificate.key);
-    let chain =
-        read_certificates(cert.get_ref()).map_err(|text| Fault::error(cert.span(), text))?;
-    let names = dns_names(&chain).map_err(|error| {
-        let path = cert.get_ref().display();
-        Fault::error(
-            cert.span(),
-            format!("`{path}` holds a broken certificate: {error}"),
-        )
-    })?;
-    let path = key.get_ref().display();
-    let secret = PrivateKeyDer::from_pem_file(key.get_ref()).map_err(|error| {
-        Fault::error(
-            key.span(),
-            format!("`{path}` cannot be read as a private key: {error}"),
-        )
-        .help("a PEM file with a PKCS#8, PKCS#1 or SEC1 key")
-    })?;
-    let certified = CertifiedKey::from_der(chain, secret, provider).map_err(|error| {
-        let text = if matches!(error, rustls::Error::InconsistentKeys(_)) {
-            let cert = cert.get_ref().display();
-            format!("the private key `{path}` does not belong to the certificate `{cert}`")
-        } else {
-            format!("the private key `{path}` cannot be used: {error}")
-        };
-        Fault::error(key.span(), text)
-    })?;
-    Ok((certified, names))
-}
-
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let shown = path.display();
-    let read = |error| format!("cannot read `{shown}`: {error}");
-    let chain = CertificateDer::pem_file_iter(path)
-        .map_err(read)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(read)?;
-    if chain.is_empty() {
-        return Err(format!("`{shown}` holds no certificate"));
-    }
-    Ok(chain)
-}
-
-/// The DNS names of the first certificate, in lower case. An address is never asked for in SNI.
-fn dns_names(chain: &[CertificateDer<'static>]) -> Result<Vec<String>, webpki::Error> {
-    let Some(first) = chain.first() else {
-        return Ok(Vec::new());
-    };
-    let parsed = webpki::EndEntityCert::try_from(first)?;
-    Ok(parsed
-        .valid_dns_names()
-        .map(str::to_ascii_lowercase)
-        .collect())
 }
 
 /// What judges client certificates, if anything does, and the authorities it believes.

@@ -59,13 +59,13 @@ pub(super) fn check(config: &Config, faults: &mut Vec<Fault>) {
 
 pub(super) fn check_tls(config: &Config, at: &str, tls: &ListenerTls, faults: &mut Vec<Fault>) {
     let place = |name: &str| config.places.value(&format!("{at}.tls{name}"));
-    if tls.certificates.is_empty() {
+    if tls.certificates.is_empty() && tls.acme.is_none() {
         faults.push(
             Fault::error(
                 place(".certificates"),
                 "this TLS listener has no certificate",
             )
-            .help("write [{ cert = \"cert.pem\", key = \"key.pem\" }]"),
+            .help("write `certificates = [{ cert = \"cert.pem\", key = \"key.pem\" }]`, or let it order them: `acme`"),
         );
     }
     for certificate in &tls.certificates {

@@ -1,5 +1,6 @@
 //! Faults and warnings that concern more than one value, or the world outside the file.
 
+mod acme;
 mod admin;
 mod assertion;
 mod bounds;
@@ -34,6 +35,7 @@ use super::files::{cure, why_unread};
 pub fn run(config: &Config) -> Vec<Fault> {
     let mut faults = Vec::new();
     listen::check(config, &mut faults);
+    acme::check(config, &mut faults);
     store::check(config, &mut faults);
     layout::check(config, &mut faults);
     cache::check(config, &mut faults);

@@ -1,5 +1,6 @@
 //! Words of `gateway.toml`: each checks itself while it is read, so a wrong one is reported where it stands.
 
+mod acme;
 mod admin;
 mod http;
 mod net;
@@ -15,6 +16,7 @@ use std::time;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+pub use self::acme::{AcmeContact, AcmeDirectory, AcmeDomain};
 pub use self::admin::{CertificateName, KeyDigest};
 pub use self::http::{
     HeaderName, HostPattern, LimitName, Method, PathPattern, PermissionPattern, TokenSource,

@@ -203,17 +203,23 @@ impl View {
         let help = "Lines of the access log dropped because its reader was too slow";
         out.counter("access_log_lost_lines", help, process.lost_lines.get())?;
         let certificates = process.certificates.lock();
-        let expiries: Vec<_> = certificates
-            .iter()
+        let there = certificates.iter().filter(|one| one.expires.get() != 0);
+        let expiries: Vec<_> = there
             .map(|one| {
                 (
                     [("listener", &*one.listener), ("file", &*one.file)],
-                    one.expires,
+                    one.expires.get(),
                 )
             })
             .collect();
         let help = "When a certificate that clients are shown expires";
         out.gauges("certificate_expiry_timestamp_seconds", help, &expiries)?;
+        let results = [
+            ("obtained", process.certificate_orders.obtained.get()),
+            ("failed", process.certificate_orders.failed.get()),
+        ];
+        let help = "Certificates ordered by ACME";
+        out.counters("certificate_orders", help, &by("result", results))?;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         out.gauges("build", "Always 1", &[(version, 1)])
     }

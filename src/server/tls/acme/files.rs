@@ -1,0 +1,106 @@
+//! The folder where certificates and the account are kept. Whatever is in it is for this user only: all of it is secret, or
+//! lies beside what is.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use tempfile::NamedTempFile;
+
+use crate::config::Acme;
+
+/// The folder of one authority: an account and a certificate of one are worth nothing at another.
+#[derive(Debug, Clone)]
+pub(super) struct Folder(PathBuf);
+
+impl Folder {
+    pub(super) fn of(acme: &Acme) -> Self {
+        let url = acme.directory.url();
+        let name = url.strip_prefix("https://").unwrap_or(url);
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '.' {
+                c
+            } else {
+                '-'
+            }
+        };
+        let name: String = name.chars().map(plain).collect();
+        Self(acme.cache.get_ref().join(name))
+    }
+
+    /// A key, and the certificate for it with its intermediates.
+    pub(super) fn certificate(&self, domain: &str) -> PathBuf {
+        self.0.join(format!("{domain}.pem"))
+    }
+
+    /// The same, for the authority to see.
+    pub(super) fn answer(&self, domain: &str) -> PathBuf {
+        self.0.join(format!("{domain}.challenge"))
+    }
+
+    /// The account with the authority.
+    pub(super) fn account(&self) -> PathBuf {
+        self.0.join("account.json")
+    }
+
+    /// The turn to order something, for as long as the result lives; `None` if somebody else has it.
+    ///
+    /// # Errors
+    /// If the folder cannot be made, or nothing can be written there.
+    pub(super) fn turn(&self) -> io::Result<Option<File>> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.0)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = options.open(self.0.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Puts this into the file, whole or not at all, for this user only.
+///
+/// # Errors
+/// What the system says. The file is as it was then.
+pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// The key and the certificate in a file.
+///
+/// # Errors
+/// What is wrong with it; `None` if there is no such file.
+pub(super) fn read_pair(path: &Path) -> Result<CertifiedKey, Option<String>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(None),
+        Err(error) => return Err(Some(error.to_string())),
+    };
+    pair(&text).map_err(Some)
+}
+
+/// The key and the certificate in a text.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn pair(text: &[u8]) -> Result<CertifiedKey, String> {
+    let key = PrivateKeyDer::from_pem_slice(text).map_err(|error| format!("no key: {error}"))?;
+    let chain = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| format!("no certificate: {error}"))?;
+    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
+        .map_err(|error| error.to_string())
+}

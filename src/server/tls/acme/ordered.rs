@@ -1,0 +1,190 @@
+//! A certificate that is ordered for one name.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::super::certificates::dns_names;
+use super::super::expiry;
+use super::files::{self, Folder};
+use crate::metrics::Level;
+
+/// It, from before there is one: shared by the listeners, the workers and the task that renews it.
+#[derive(Debug)]
+pub(in crate::server) struct Ordered {
+    domain: String,
+    folder: Folder,
+    held: ArcSwapOption<Held>,
+    /// When it ends, in Unix seconds; 0 while there is none.
+    expires: Arc<Level>,
+}
+
+/// One that has been obtained. Times are Unix seconds.
+#[derive(Debug)]
+pub(super) struct Held {
+    key: Arc<CertifiedKey>,
+    renew_at: i64,
+    ends: i64,
+}
+
+/// What the authority sees; dropped, it is gone.
+#[derive(Debug)]
+pub(super) struct Answer(PathBuf);
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        // If it stays, it proves nothing any more: the next question is another one.
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+impl Ordered {
+    /// The one that lies in the folder, if there is one.
+    pub(super) fn load(folder: Folder, domain: &str) -> Self {
+        let ordered = Self {
+            domain: domain.to_owned(),
+            folder,
+            held: ArcSwapOption::empty(),
+            expires: Arc::default(),
+        };
+        ordered.look();
+        ordered
+    }
+
+    /// Its name.
+    pub(in crate::server) fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// Where it is kept.
+    pub(in crate::server) fn file(&self) -> PathBuf {
+        self.folder.certificate(&self.domain)
+    }
+
+    /// When it ends, in Unix seconds, from now on; 0 while there is none.
+    pub(in crate::server) fn expires(&self) -> &Arc<Level> {
+        &self.expires
+    }
+
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// What clients are shown, if there is something.
+    pub(in crate::server::tls) fn key(&self) -> Option<Arc<CertifiedKey>> {
+        let held = self.held.load();
+        held.as_ref().map(|held| Arc::clone(&held.key))
+    }
+
+    /// What an authority is shown, if somebody who shares the folder has asked it to look.
+    pub(in crate::server::tls) fn answer(&self) -> Option<Arc<CertifiedKey>> {
+        let answer = files::read_pair(&self.folder.answer(&self.domain));
+        answer.ok().map(Arc::new)
+    }
+
+    /// Has every authority that looks see this from now on: a key and a certificate.
+    pub(super) fn show(&self, pair: &str) -> io::Result<Answer> {
+        let path = self.folder.answer(&self.domain);
+        files::write(&path, pair.as_bytes())?;
+        Ok(Answer(path))
+    }
+
+    /// Takes what lies in the folder, if it is good for longer than what there is; whether it was.
+    pub(super) fn look(&self) -> bool {
+        let found = files::read_pair(&self.file());
+        let held = found.and_then(|key| Held::of(key, &self.domain).map_err(Some));
+        match held {
+            Ok(held) => {
+                let better = self
+                    .held
+                    .load()
+                    .as_ref()
+                    .is_none_or(|now| now.ends < held.ends);
+                if better {
+                    self.take(held);
+                }
+                better
+            }
+            Err(None) => false,
+            Err(Some(why)) => {
+                let file = self.file();
+                let file = file.display();
+                tracing::warn!(%file, why, "what is kept there is no certificate to show");
+                false
+            }
+        }
+    }
+
+    /// Shows this one from now on.
+    pub(super) fn take(&self, held: Held) {
+        self.expires.set(held.ends);
+        self.held.store(Some(Arc::new(held)));
+    }
+
+    /// How long it is good for at this time; nothing if it is over or there is none.
+    pub(super) fn left(&self, now: SystemTime) -> Duration {
+        self.until(now, |held| held.ends)
+    }
+
+    /// How long until it should be renewed; nothing if there is none.
+    pub(super) fn until_due(&self, now: SystemTime) -> Duration {
+        self.until(now, |held| held.renew_at)
+    }
+
+    fn until(&self, now: SystemTime, time: fn(&Held) -> i64) -> Duration {
+        let held = self.held.load();
+        held.as_ref()
+            .map_or(Duration::ZERO, |held| until(time(held), now))
+    }
+}
+
+fn until(time: i64, now: SystemTime) -> Duration {
+    let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(time).unwrap_or(0));
+    time.duration_since(now).unwrap_or_default()
+}
+
+impl Held {
+    /// Of a certificate that must be for this name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn of(key: CertifiedKey, domain: &str) -> Result<Self, String> {
+        let names = dns_names(&key.cert).map_err(|error| error.to_string())?;
+        if !names.iter().any(|name| name == domain) {
+            return Err(format!("it is not for `{domain}`"));
+        }
+        let begins = key.cert.first().and_then(|leaf| {
+            let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+            Some(parsed.validity().not_before.timestamp())
+        });
+        let (Some(begins), Some(ends)) = (begins, expiry::of(&key.cert)) else {
+            return Err("it does not say when it ends".to_owned());
+        };
+        // As Let's Encrypt advises: when a third is left (https://letsencrypt.org/docs/integration-guide/). Gateways that
+        // share a folder should not all come at once, so it is up to a thirtieth earlier.
+        let lifetime = ends.saturating_sub(begins).max(0);
+        let random = i64::from(RandomState::new().hash_one(0) as u16);
+        let earlier = (lifetime / 30).saturating_mul(random) / i64::from(u16::MAX);
+        Ok(Self {
+            key: Arc::new(key),
+            renew_at: ends - lifetime / 3 - earlier,
+            ends,
+        })
+    }
+
+    /// Whether it should be renewed already.
+    pub(super) fn is_due(&self, now: SystemTime) -> bool {
+        until(self.renew_at, now).is_zero()
+    }
+
+    /// When it ends, in Unix seconds.
+    pub(super) fn ends(&self) -> i64 {
+        self.ends
+    }
+}
