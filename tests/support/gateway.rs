@@ -157,6 +157,15 @@ impl Setup {
         self
     }
 
+    /// Its last listener so far gets this port.
+    pub(crate) fn at(mut self, port: u16) -> Self {
+        let place = self.listeners.rfind("127.0.0.1:0").unwrap();
+        let address = format!("127.0.0.1:{port}");
+        self.listeners
+            .replace_range(place..place + "127.0.0.1:0".len(), &address);
+        self
+    }
+
     /// Signs what clients and upstreams of this test believe.
     pub(crate) fn authority(&self) -> &Authority {
         &self.authority
