@@ -8,8 +8,8 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
 usage: bash tests/run.sh [--quick | --long]
 
 Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, grpcio, httpx,
-websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime), then checks
-format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
+websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime, Pebble),
+then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
 minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
@@ -52,6 +52,8 @@ install_missing() {
         have slowhttptest || missing+=(slowhttptest)
     fi
     if [ "$(uname)" = Linux ]; then
+        # There is no package of it for macOS.
+        have pebble && have pebble-challtestsrv || missing+=(pebble)
         have ip || [ -x /usr/sbin/ip ] || missing+=(iproute2)
         have iptables || [ -x /usr/sbin/iptables ] || missing+=(iptables)
         have faketime || missing+=(faketime)

@@ -90,6 +90,93 @@ fn listeners() {
     ]);
 }
 
+/// A listener with this `acme` entry.
+fn ordering(acme: &str) -> String {
+    format!("address = \"0.0.0.0:443\"\n[listeners.tls.acme]\n{acme}")
+}
+
+#[test]
+fn certificates_by_acme() {
+    let fine = "domains = [\"a.test\"]\naccept_terms = true\ncache = \"/tmp/acme\"";
+    let with = |from: &str, to: &str| {
+        assert!(fine.contains(from));
+        ordering(&fine.replace(from, to))
+    };
+    let twice = |settings: &str| {
+        format!(
+            "{}\n[[listeners]]\n{}{settings}",
+            ordering(fine),
+            ordering(fine).replace("0.0.0.0", "[::]")
+        )
+    };
+    for (text, expected) in [
+        (ordering(fine), None),
+        (twice(""), None),
+        (
+            with("accept_terms = true\n", ""),
+            Some("error 5:1 nobody has agreed to the authority's terms of service"),
+        ),
+        (
+            with("= true", "= false"),
+            Some("error 6:16 nobody has agreed to the authority's terms of service"),
+        ),
+        (
+            with("[\"a.test\"]", "[]"),
+            Some("error 5:11 no certificate is ordered"),
+        ),
+        (
+            with("[\"a.test\"]", "[\"a.test\", \"b.test\", \"A.test\"]"),
+            Some("error 5:32 `a.test` is there twice"),
+        ),
+        (
+            with("[\"a.test\"]", "[\"b.test\", \"*.a.test\"]"),
+            Some("error 5:22 `*.a.test` is a wildcard, which TLS-ALPN-01 cannot prove"),
+        ),
+        (
+            with("cache", "contact = \"ops@a.test\"\ncache"),
+            Some("error 7:11 `ops@a.test` is not a contact"),
+        ),
+        (
+            with("cache", "directory = \"http://a.test/dir\"\ncache"),
+            Some("error 7:13 this is not the directory of an authority"),
+        ),
+        (
+            with("cache", "ca = \"gone.pem\"\ncache"),
+            Some("error 7:6 the CA file `/nowhere/gone.pem` cannot be read"),
+        ),
+        (
+            with("/tmp/acme", "/dev/null/acme"),
+            Some(
+                "error 7:9 certificates cannot be kept in `/dev/null/acme`: `/dev/null/acme`: not a directory",
+            ),
+        ),
+        (
+            with("/tmp/acme", "/dev/null"),
+            Some("error 7:9 certificates cannot be kept in `/dev/null`: `/dev/null` is no folder"),
+        ),
+        (
+            with(
+                "cache",
+                "external_account = { id = \"1\", secret = \"hunter 2\" }\ncache",
+            ),
+            Some("error 7:40 this is not the key of an account: it is not base64url"),
+        ),
+        (
+            twice("\ncontact = \"mailto:ops@a.test\""),
+            Some("error 11:12 `a.test` is ordered in another way at another listener"),
+        ),
+    ] {
+        let expected: Vec<&str> = expected.into_iter().collect();
+        expect(&[(LISTEN, &text, &expected)]);
+    }
+    let secret = with(
+        "cache",
+        "external_account = { id = \"1\", secret = \"hunter 2\" }\ncache",
+    );
+    let shown = rendered(&VALID.replacen(LISTEN, &secret, 1));
+    assert!(!shown.contains("hunter"), "{shown}");
+}
+
 #[test]
 fn store() {
     expect(&[

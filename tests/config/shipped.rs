@@ -23,6 +23,7 @@ fn everything() -> String {
         text.push('\n');
     }
     text.replace("${REDIS_PASSWORD}", "${SECRET}")
+        .replace("${ACME_SECRET}", "c2VjcmV0")
 }
 
 #[test]
@@ -42,6 +43,7 @@ fn the_shipped_file_with_everything_switched_on_has_no_error() {
         "cert.pem",
         "key.pem",
         "clients.pem",
+        "acme-ca.pem",
         "redis-ca.pem",
         "limits-ca.pem",
         "billing-ca.pem",
@@ -82,7 +84,8 @@ fn every_key_of_the_schema_is_in_the_shipped_file() {
         &[&file],
         "",
         &mut |path, _, found| {
-            if found.is_empty() {
+            // The admin API has the table of listeners, but orders no certificates.
+            if found.is_empty() && !path.starts_with(".admin.tls.acme") {
                 absent.push(path.to_owned());
             }
         },

@@ -64,9 +64,8 @@ async fn call(
 /// Where to connect, and what to ask for there.
 fn split(url: &Uri) -> anyhow::Result<(Origin, Uri)> {
     // RFC 8555 section 6.1: over TLS only, wherever the directory leads.
-    let authority = match (url.scheme_str(), url.authority()) {
-        (Some("https"), Some(authority)) => authority,
-        _ => anyhow::bail!("the directory leads to a place that is not https"),
+    let (Some("https"), Some(authority)) = (url.scheme_str(), url.authority()) else {
+        anyhow::bail!("the directory leads to a place that is not https");
     };
     let origin = Origin::try_from(format!("https://{authority}")).map_err(anyhow::Error::msg)?;
     let path = url.path_and_query().map_or("/", |path| path.as_str());

@@ -79,17 +79,16 @@ pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// The key and the certificate in a file.
+/// What is in a file; nothing if there is no such file.
 ///
 /// # Errors
-/// What is wrong with it; `None` if there is no such file.
-pub(super) fn read_pair(path: &Path) -> Result<CertifiedKey, Option<String>> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(None),
-        Err(error) => return Err(Some(error.to_string())),
-    };
-    pair(&text).map_err(Some)
+/// What the system says.
+pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The key and the certificate in a text.
@@ -97,10 +96,24 @@ pub(super) fn read_pair(path: &Path) -> Result<CertifiedKey, Option<String>> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn pair(text: &[u8]) -> Result<CertifiedKey, String> {
+    let pair = unchecked_pair(text)?;
+    pair.keys_match().map_err(|error| error.to_string())?;
+    Ok(pair)
+}
+
+/// The same, if the certificate is one that nobody is to believe: what an authority looks at has an extension that
+/// verifiers of certificates must refuse (RFC 8737 section 3).
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn unchecked_pair(text: &[u8]) -> Result<CertifiedKey, String> {
     let key = PrivateKeyDer::from_pem_slice(text).map_err(|error| format!("no key: {error}"))?;
     let chain = CertificateDer::pem_slice_iter(text)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("no certificate: {error}"))?;
-    CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
-        .map_err(|error| error.to_string())
+    if chain.is_empty() {
+        return Err("no certificate".to_owned());
+    }
+    let key = aws_lc_rs::sign::any_supported_type(&key).map_err(|error| error.to_string())?;
+    Ok(CertifiedKey::new(chain, key))
 }

@@ -27,6 +27,9 @@ const POLLING: RetryPolicy = RetryPolicy::new()
 /// What an authority says that has forgotten an account, or never knew it (RFC 8555 section 6.7).
 const NO_ACCOUNT: &str = "urn:ietf:params:acme:error:accountDoesNotExist";
 
+/// What it says of a number that it has given out itself and does not know any more (section 6.5).
+const BAD_NONCE: &str = "urn:ietf:params:acme:error:badNonce";
+
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum OrderError {
@@ -58,7 +61,10 @@ impl OrderError {
     pub(super) fn was_heard(&self) -> bool {
         match self {
             Self::Unproven(_) | Self::NoChallenge | Self::Useless(_) => true,
-            Self::Acme(Error::Api(problem)) => problem.status.is_none_or(|status| status < 500),
+            Self::Acme(Error::Api(problem)) => {
+                problem.r#type.as_deref() != Some(BAD_NONCE)
+                    && problem.status.is_none_or(|status| status < 500)
+            }
             Self::Acme(_) | Self::Late | Self::Request(_) | Self::Folder(_) => false,
         }
     }
@@ -96,10 +102,8 @@ pub(super) async fn obtain(ordered: &Ordered, acme: &Acme) -> Result<(), OrderEr
 
 /// The account that is kept, if there is one.
 async fn known(file: &Path, acme: &Acme) -> Result<Option<Account>, OrderError> {
-    let text = match std::fs::read(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
+    let Some(text) = files::read(file)? else {
+        return Ok(None);
     };
     let Ok(mut kept) = serde_json::from_slice::<Kept>(&text) else {
         tracing::warn!(file = %file.display(), "what is kept there is no account; opening another one");
@@ -152,9 +156,11 @@ async fn place(account: &Account, ordered: &Ordered) -> Result<(), OrderError> {
     let identifiers = [Identifier::Dns(ordered.domain().to_owned())];
     let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
     let answers = prove(&mut order, ordered).await?;
-    if order.poll_ready(&POLLING).await? != OrderStatus::Ready {
+    let polled = order.poll_ready(&POLLING).await;
+    if order.state().status == OrderStatus::Invalid {
         return Err(OrderError::Unproven(why_not(&mut order).await?));
     }
+    polled?;
     drop(answers);
     let mut params = CertificateParams::new([ordered.domain().to_owned()])?;
     params.distinguished_name = DistinguishedName::new();

@@ -84,8 +84,16 @@ impl Ordered {
 
     /// What an authority is shown, if somebody who shares the folder has asked it to look.
     pub(in crate::server::tls) fn answer(&self) -> Option<Arc<CertifiedKey>> {
-        let answer = files::read_pair(&self.folder.answer(&self.domain));
-        answer.ok().map(Arc::new)
+        let file = self.folder.answer(&self.domain);
+        let found = files::read(&file).map_err(|error| error.to_string());
+        match found.and_then(|text| text.as_deref().map(files::unchecked_pair).transpose()) {
+            Ok(answer) => answer.map(Arc::new),
+            Err(why) => {
+                let file = file.display();
+                tracing::warn!(%file, why, "an authority cannot be answered with what is there");
+                None
+            }
+        }
     }
 
     /// Has every authority that looks see this from now on: a key and a certificate.
@@ -97,28 +105,30 @@ impl Ordered {
 
     /// Takes what lies in the folder, if it is good for longer than what there is; whether it was.
     pub(super) fn look(&self) -> bool {
-        let found = files::read_pair(&self.file());
-        let held = found.and_then(|key| Held::of(key, &self.domain).map_err(Some));
-        match held {
-            Ok(held) => {
-                let better = self
-                    .held
-                    .load()
-                    .as_ref()
-                    .is_none_or(|now| now.ends < held.ends);
+        match self.found() {
+            Ok(Some(held)) => {
+                let now = self.held.load();
+                let better = now.as_ref().is_none_or(|now| now.ends < held.ends);
                 if better {
                     self.take(held);
                 }
                 better
             }
-            Err(None) => false,
-            Err(Some(why)) => {
+            Ok(None) => false,
+            Err(why) => {
                 let file = self.file();
                 let file = file.display();
                 tracing::warn!(%file, why, "what is kept there is no certificate to show");
                 false
             }
         }
+    }
+
+    fn found(&self) -> Result<Option<Held>, String> {
+        let Some(text) = files::read(&self.file()).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
+        Held::of(files::pair(&text)?, &self.domain).map(Some)
     }
 
     /// Shows this one from now on.
