@@ -148,7 +148,7 @@ impl Whole {
         }
     }
 
-    /// Puts a file in place for everything that names one.
+    /// Puts a file or a folder in place for everything that names one.
     fn supply(&self, key: &str, value: &mut Value) {
         match value {
             Value::Table(all) => all
@@ -162,6 +162,9 @@ impl Whole {
                 );
                 if let Some(path) = text.strip_prefix("file:") {
                     *text = format!("file:{}", self.file(path, "hunter2"));
+                } else if key == "cache" {
+                    // Who runs this may not be who may write there.
+                    *text = self.folder.path().join("acme").display().to_string();
                 } else if text.ends_with(".pem") || named && !text.contains('{') {
                     let (cert, key) = &*PAIR;
                     let content = if text.contains("key") { key } else { cert };

@@ -43,6 +43,12 @@ fn a_way_in_is_needed_and_none_may_stand_open_to_a_network() {
                 .to_owned(),
             &["error 15:11 clients are known by their certificates, but none is asked for"],
         ),
+        (
+            format!(
+                "keys = [{KEY}]\n[admin.tls.acme]\ndomains = [\"a.test\"]\naccept_terms = true\ncache = \"/tmp/acme\""
+            ),
+            &["error 16:12 the admin API orders no certificates"],
+        ),
     ] {
         expect(&[("", &admin(&lines), expected)]);
     }
