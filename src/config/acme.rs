@@ -17,8 +17,8 @@ pub struct Acme {
     /// that one of `certificates` is for is answered with that one.
     #[schemars(with = "Vec<AcmeDomain>")]
     pub domains: Vec<Spanned<AcmeDomain>>,
-    /// Whether you agree to the authority's terms of service. It gives no certificates to those who do not, and nobody but you
-    /// can: there is no default.
+    /// Whether you agree to the authority's terms of service. It gives no certificates to those who do not, and nobody can but
+    /// you.
     #[serde(default)]
     pub accept_terms: bool,
     /// Whom the authority may write to: `"mailto:ops@example.com"`. Absent: nobody.

@@ -89,7 +89,7 @@ pub struct ListenerTls {
     #[serde(default)]
     #[schemars(with = "Vec<Certificate>")]
     pub certificates: Vec<Spanned<Certificate>>,
-    /// Certificates that the listener orders itself. Absent: none.
+    /// Certificates that the listener orders itself. Absent: none. The admin API orders none.
     pub acme: Option<Acme>,
     /// The oldest TLS version accepted.
     #[serde(default)]

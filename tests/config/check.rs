@@ -114,7 +114,7 @@ fn certificates_by_acme() {
         (twice(""), None),
         (
             with("accept_terms = true\n", ""),
-            Some("error 5:1 nobody has agreed to the authority's terms of service"),
+            Some("error 4:1 nobody has agreed to the authority's terms of service"),
         ),
         (
             with("= true", "= false"),
@@ -159,7 +159,7 @@ fn certificates_by_acme() {
                 "cache",
                 "external_account = { id = \"1\", secret = \"hunter 2\" }\ncache",
             ),
-            Some("error 7:40 this is not the key of an account: it is not base64url"),
+            Some("error 7:41 this is not the key of an account: it is not base64url"),
         ),
         (
             twice("\ncontact = \"mailto:ops@a.test\""),
