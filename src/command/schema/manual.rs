@@ -96,7 +96,9 @@ impl<'a> Manual<'a> {
             self.key(table, key, out);
         }
         for key in inner {
-            if let Some(inner) = self.below(table, key) {
+            // A table that the file does not show is one that does nothing there: the TLS of the admin API orders nothing.
+            let below = self.below(table, key);
+            if let Some(inner) = below.filter(|inner| !inner.shown.is_empty()) {
                 let depth = (depth + 1).min(3);
                 out.push_str(&format!("\n{} `{}`\n", "#".repeat(depth), inner.header));
                 paragraph(&self.about(key.part), out);
