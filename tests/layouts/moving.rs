@@ -250,6 +250,40 @@ async fn end_of_the_one_is_the_end_of_the_other() {
 
 #[tokio::test]
 #[ignore = "needs express-session: tests/run.sh"]
+async fn old_session_that_the_end_of_ours_did_not_reach_is_refused_all_the_same() {
+    let (redis, upstream) = (Redis::start().await, upstream());
+    let app = Application::express(&redis, &json!({"secret": "s"}));
+    for bound in ["0s", "1h"] {
+        let gateway = moving(&redis, &app, &upstream, ("", bound)).await;
+        let (old, id) = app.log_in("user=alice").await;
+        let new = ours(&with(&gateway, "/", &old).await).unwrap();
+        assert_eq!(with(&gateway, "/", &old).await.status, 200);
+        // Where it came from is forgotten, so that the logout cannot take express's key away.
+        for key in redis
+            .cli(&["--scan", "--pattern", "login:origin:*"])
+            .lines()
+        {
+            redis.cli(&["DEL", key]);
+        }
+
+        let call = Call::new("POST", "/.own/logout").header("cookie", &new);
+        assert!(gateway.send(call).await.status < 300);
+
+        assert_eq!(redis.cli(&["EXISTS", &format!("sess:{id}")]), "1");
+        let refused = async {
+            while with(&gateway, "/", &old).await.status != 401 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        soon("the old one is refused", refused).await;
+        let reply = with(&gateway, "/", &format!("{old}; {new}")).await;
+        assert_eq!(reply.status, 401);
+        assert_eq!(ours(&reply), None, "nobody comes back in by it");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs express-session: tests/run.sh"]
 async fn old_session_takes_over_again_from_one_of_ours_that_has_run_out() {
     let (redis, upstream) = (Redis::start().await, upstream());
     let app = Application::express(&redis, &json!({"secret": "s"}));
