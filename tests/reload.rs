@@ -150,15 +150,16 @@ async fn what_fails_late_has_changed_nothing_either() {
     let under_way = tokio::spawn(async move { under_way.send(Call::get("/held")).await });
     let mut held = upstream.held().await;
 
-    // An address that is not ours, and an authority that cannot be read: nothing that a look at the text would find.
+    // An address that is not ours, and a file without an authority: nothing that a look at the text would find.
     let not_ours = changed.replace(
         "[store]",
         "[[listeners]]\naddress = \"192.0.2.1:1\"\n[store]",
     );
+    std::fs::write(gateway.config().with_file_name("empty.pem"), "").unwrap();
     let no_authority = changed
         .replace(
             "[upstreams.app]",
-            "[upstreams.app]\ntls = { ca = \"nowhere.pem\" }",
+            "[upstreams.app]\ntls = { ca = \"empty.pem\" }",
         )
         .replace(
             "endpoints = [\"",
