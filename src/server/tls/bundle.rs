@@ -1,7 +1,7 @@
 //! Records that leave together.
 //!
 //! A packet costs more than what is in it: most of what a new connection costs the system is packets. A session ticket is
-//! nothing that a client waits for, so it leaves with the first answer; the end of a connection is told with the last one.
+//! nothing that a client waits for, so it leaves with the first answer, if the request is there already; the end of a connection is told with the last one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -54,7 +54,7 @@ pub(in crate::server) struct Bundle {
     socket: Socket,
     /// Written, and not yet handed to the system.
     held: Vec<u8>,
-    /// What is written waits until something is read, or the connection is shut down.
+    /// What is written waits until something is to be read, or the connection is shut down.
     holding: bool,
 }
 
@@ -101,9 +101,11 @@ impl AsyncRead for Bundle {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.holding {
-            // The other side may be waiting for it before it says anything.
-            ready!(this.poll_held(cx))?;
+        // The other side may say nothing before it has it: in a handshake because it needs it, afterwards because its
+        // system sends little at a time until it hears that what was sent has come (Nagle), and we would not say so by
+        // ourselves for 40 ms.
+        if this.poll_held(cx)?.is_pending() && this.holding {
+            return Poll::Pending;
         }
         Pin::new(&mut this.socket).poll_read(cx, buf)
     }
