@@ -88,9 +88,9 @@ fn row(digest: &Digest, rows: usize) -> usize {
 mod tests {
     use super::*;
     use crate::cache::Answer;
+    use crate::cache::{ENDLESS, NEVER};
     use crate::changes::Changes;
-    use crate::uptime::Uptime;
-    use std::sync::atomic::AtomicU64;
+    use std::sync::atomic::AtomicU32;
 
     impl Verdict for u32 {}
 
@@ -105,9 +105,9 @@ mod tests {
         Arc::new(Entry {
             verdict: answer.verdict,
             basis: answer.basis,
-            ends_at: Uptime::NEVER,
+            lasts: ENDLESS,
             imprint: None,
-            refreshed_at: AtomicU64::new(0),
+            refreshed_at: AtomicU32::new(NEVER),
         })
     }
 

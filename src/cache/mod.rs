@@ -18,7 +18,7 @@ mod front;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -113,15 +113,29 @@ pub trait Verdict: Clone + PartialEq + Send + Sync + 'static {
 pub struct Entry<V> {
     verdict: V,
     basis: Basis,
-    ends_at: Uptime,
     /// Of what it was read from.
     imprint: Option<Imprint>,
-    /// When it was last asked for again, nanoseconds of uptime; [`REPLACED`] once there is a later one.
-    refreshed_at: AtomicU64,
+    /// How many milliseconds after its records were asked for it runs out by itself; [`ENDLESS`] if it does not.
+    lasts: u32,
+    /// When it was last asked for again, see [`moment`]; [`NEVER`], or [`REPLACED`] once there is a later one.
+    refreshed_at: AtomicU32,
 }
 
+/// More than any verdict is used for.
+const ENDLESS: u32 = u32::MAX;
+
+/// No moment: it has not been asked for again.
+const NEVER: u32 = 0;
 /// No moment: another verdict has come in the place of this one.
-const REPLACED: u64 = u64::MAX;
+const REPLACED: u32 = u32::MAX;
+
+/// The milliseconds of uptime, as far as 32 bits tell them: enough to know two moments apart that are close together.
+fn moment(now: Uptime) -> u32 {
+    let millis = now.as_nanos() / 1_000_000 % u64::from(u32::MAX);
+    u32::try_from(millis)
+        .unwrap_or(REPLACED)
+        .clamp(NEVER + 1, REPLACED - 1)
+}
 
 /// What the store said.
 #[derive(Debug)]
@@ -166,15 +180,22 @@ impl<V> Entry<V> {
     }
 
     /// When it runs out by itself.
+    #[inline]
     pub fn ends_at(&self) -> Uptime {
-        self.ends_at
+        match self.lasts {
+            ENDLESS => Uptime::NEVER,
+            millis => self
+                .basis
+                .sent_at()
+                .plus(Duration::from_millis(millis.into())),
+        }
     }
 
     /// Whether it is neither too old at `now` nor at its end.
     #[inline]
     fn is_young(&self, now: Uptime, max_age: MaxAge) -> bool {
         let too_old = now.nanos_since(self.basis.sent_at()) > max_age.0 && Safeguard::Age.holds();
-        !too_old && now < self.ends_at
+        !too_old && now < self.ends_at()
     }
 
     /// Whether the caller is the one who should ask for it again.
@@ -198,16 +219,14 @@ impl<V> Entry<V> {
     }
 
     fn claim_due(&self, now: Uptime) -> bool {
-        let last = self.refreshed_at.load(Ordering::Relaxed);
-        if now.since(Uptime::from_nanos(last)) < RETRY {
+        let (last, now) = (self.refreshed_at.load(Ordering::Relaxed), moment(now));
+        let lately = last != NEVER && u128::from(now.wrapping_sub(last)) < RETRY.as_millis();
+        if last == REPLACED || lately {
             return false;
         }
-        let mine = self.refreshed_at.compare_exchange(
-            last,
-            now.as_nanos(),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let mine =
+            self.refreshed_at
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed);
         mine.is_ok()
     }
 }
@@ -334,15 +353,16 @@ impl<V: Verdict> Cache<V> {
         } else {
             self.changes.renewed(&answer.basis)
         };
-        let ends_at = answer
+        let millis = |lasts: Duration| u32::try_from(lasts.as_millis()).unwrap_or(ENDLESS);
+        let lasts = answer
             .lasts
-            .map_or(Uptime::NEVER, |lasts| basis.sent_at().plus(lasts));
+            .map_or(ENDLESS, |lasts| millis(lasts).min(ENDLESS - 1));
         Arc::new(Entry {
             verdict: verdict.unwrap_or(answer.verdict),
             basis,
-            ends_at,
+            lasts,
             imprint: answer.imprint,
-            refreshed_at: AtomicU64::new(0),
+            refreshed_at: AtomicU32::new(NEVER),
         })
     }
 }

@@ -34,6 +34,9 @@ const COUNTERS: usize = 1 << 16;
 /// As many records may be behind one verdict: four that Sa-Token writes, the user's, and the realm's.
 pub const MOST_KEYS: usize = 6;
 
+/// Where no key is; there are fewer parts than this.
+const NO_PART: u16 = u16::MAX;
+
 /// What is known of the store's changes; one for all workers.
 #[derive(Debug)]
 pub struct Changes {
@@ -82,8 +85,8 @@ struct Mark {
 #[derive(Debug, Clone, Copy)]
 pub struct Basis {
     sent_at: Uptime,
+    /// As many as there are keys, and then [`Mark::NONE`].
     marks: [Mark; MOST_KEYS],
-    used: u8,
 }
 
 /// What a basis is worth by now.
@@ -137,7 +140,6 @@ impl Changes {
         let mut basis = Basis {
             sent_at: Uptime::now(),
             marks: [Mark::NONE; MOST_KEYS],
-            used: 0,
         };
         for key in keys {
             basis.add(self.mark(key));
@@ -151,7 +153,7 @@ impl Changes {
         Mark {
             counter,
             count: self.count(counter),
-            part: u16::try_from(part).unwrap_or(u16::MAX),
+            part: u16::try_from(part).unwrap_or(NO_PART).min(NO_PART - 1),
             epoch: self
                 .parts
                 .get(part)
@@ -166,7 +168,7 @@ impl Changes {
             return Worth::Void;
         }
         let mut worth = Worth::Firm;
-        for mark in basis.marks.iter().take(usize::from(basis.used)) {
+        for mark in basis.marks() {
             match self.worth(mark) {
                 Worth::Firm => {}
                 Worth::Doubted => worth = Worth::Doubted,
@@ -197,7 +199,7 @@ impl Changes {
     /// The basis as if the records had been asked for now; what the in-flight marker is there to prevent.
     pub(crate) fn renewed(&self, basis: &Basis) -> Basis {
         let mut renewed = *basis;
-        for mark in renewed.marks.iter_mut().take(usize::from(basis.used)) {
+        for mark in renewed.marks.iter_mut().take_while(|mark| mark.is_some()) {
             mark.count = self.count(mark.counter);
         }
         renewed
@@ -297,8 +299,7 @@ impl Changes {
     /// Something that is woken by every change of the records of this basis that comes after this call. A change before
     /// it shows when the basis is judged afterwards.
     pub fn watch(&self, basis: &Basis) -> Watch {
-        let counters = basis.marks.iter().take(usize::from(basis.used));
-        self.watches.add(counters.map(|mark| mark.counter))
+        self.watches.add(basis.marks().map(|mark| mark.counter))
     }
 
     fn counter_of(&self, key: &[u8]) -> u16 {
@@ -321,9 +322,13 @@ impl Mark {
     const NONE: Self = Self {
         counter: 0,
         count: 0,
-        part: 0,
+        part: NO_PART,
         epoch: 0,
     };
+
+    fn is_some(&self) -> bool {
+        self.part != NO_PART
+    }
 }
 
 impl Basis {
@@ -337,15 +342,18 @@ impl Basis {
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.sent_at = self.sent_at.min(other.sent_at);
-        for mark in other.marks.iter().take(usize::from(other.used)) {
+        for mark in other.marks() {
             self.add(*mark);
         }
         self
     }
 
     fn add(&mut self, mark: Mark) {
-        let place = self.marks.get_mut(usize::from(self.used));
+        let place = self.marks.iter_mut().find(|mark| !mark.is_some());
         *place.expect("at most MOST_KEYS records are behind a verdict") = mark;
-        self.used += 1;
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.iter().take_while(|mark| mark.is_some())
     }
 }
