@@ -366,7 +366,12 @@ async fn cluster_confirms_on_the_node_that_has_the_key() {
     for n in 0..12 {
         let key = key(&format!("user-{n}"));
         store.put(&key, b"v", Some(ahead(LATER))).await.unwrap();
-        assert!(store.confirm(&key, b"v").await, "{n}");
+        // On a busy machine a replica that has just come is not always as far within the time that is allowed.
+        let give_up = Instant::now() + Duration::from_secs(20);
+        while !store.confirm(&key, b"v").await {
+            assert!(Instant::now() < give_up, "{n}: the replica never confirms");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
         assert!(!store.confirm(&key, b"w").await, "{n}");
     }
 }
