@@ -119,11 +119,10 @@ impl Sessions {
                 (Clue::More(of), _) => account = Some(of),
             }
         };
+        let is_kept_already =
+            |session: &Arc<Session>| earlier.is_some_and(|(it, _)| Arc::ptr_eq(it, session));
         let verdict = match verdict {
-            Standing::Live(session) if earlier.is_some_and(|(it, _)| Arc::ptr_eq(it, &session)) => {
-                Standing::Live(session)
-            }
-            Standing::Live(session) if is_kept => {
+            Standing::Live(session) if is_kept && !is_kept_already(&session) => {
                 let session = Arc::unwrap_or_clone(session).with_lists_in_common();
                 Standing::Live(Arc::new(session))
             }

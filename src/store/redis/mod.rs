@@ -177,7 +177,10 @@ impl RedisStore {
                 imprint: before,
             }) if imprint == Some(before) && session.is_live(now()) => return Ok(Look::Same),
             Some(earlier) => earlier.session.expires_at,
-            None => self.trusted(end(&found.left))?,
+            // One that ended between the two commands has ended by now.
+            None => self
+                .trusted(primitive::end(&found.left))?
+                .unwrap_or_else(|| Some(now())),
         };
         let session = self.trusted(self.read(&found.value, end, token))?;
         Ok(Look::Found(session, imprint))
@@ -263,15 +266,6 @@ impl Drop for RedisStore {
         self.watchdog.abort();
         self.link.close();
     }
-}
-
-/// When a key ends, by the answer to PTTL, if it does.
-fn end(left: &Value) -> Result<Option<u64>, StoreError> {
-    let Value::Integer(left) = *left else {
-        return Err(StoreError::Mismatch);
-    };
-    // -1: the key has no end. -2: it ended between the two commands.
-    Ok((left != -1).then(|| now().saturating_add(u64::try_from(left).unwrap_or(0))))
 }
 
 /// One of the look-ups under way; given back when it is over, also when its caller went away.

@@ -218,6 +218,13 @@ const HEADERS: u8 = 1;
 /// RST_STREAM of the first request, with the code that says that it was not looked at (RFC 9113 section 8.7).
 const REFUSED_STREAM: [u8; 13] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 7];
 
+/// Says of the first stream that it has not been looked at, once a frame of this type has come.
+async fn refuse_after(kind: u8, mut stream: TcpStream) {
+    listen_until(kind, &mut stream).await;
+    stream.write_all(&REFUSED_STREAM).await.unwrap();
+    stream.read_to_end(&mut Vec::new()).await.ok();
+}
+
 /// Greets, and listens until a frame of this type has come.
 async fn listen_until(kind: u8, stream: &mut TcpStream) {
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
@@ -263,12 +270,7 @@ async fn what_is_lost_with_its_connection_is_repeated_only_if_that_makes_no_diff
 
 #[tokio::test]
 async fn a_body_of_which_some_has_left_is_never_sent_again_even_if_nobody_looked_at_it() {
-    let refusing = reuse::upstream_of(|_, mut stream| async move {
-        listen_until(DATA, &mut stream).await;
-        stream.write_all(&REFUSED_STREAM).await.unwrap();
-        stream.read_to_end(&mut Vec::new()).await.ok();
-    })
-    .await;
+    let refusing = reuse::upstream_of(|_, stream| refuse_after(DATA, stream)).await;
     let (works, seen) = endpoint(ok).await;
     let upstream = h2(&[refusing, works], "");
     // So the other one is asked first.
@@ -284,12 +286,7 @@ async fn a_body_of_which_some_has_left_is_never_sent_again_even_if_nobody_looked
 
 #[tokio::test]
 async fn what_an_endpoint_has_not_looked_at_is_sent_to_another() {
-    let refusing = reuse::upstream_of(|_, mut stream| async move {
-        listen_until(HEADERS, &mut stream).await;
-        stream.write_all(&REFUSED_STREAM).await.unwrap();
-        stream.read_to_end(&mut Vec::new()).await.ok();
-    })
-    .await;
+    let refusing = reuse::upstream_of(|_, stream| refuse_after(HEADERS, stream)).await;
     let (works, seen) = endpoint(ok).await;
     let upstream = h2(&[refusing, works], "");
     // So the other one is asked first.
