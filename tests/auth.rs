@@ -454,11 +454,11 @@ async fn a_hung_redis_is_503_and_never_401_or_200() {
     assert_eq!(status(&gateway, "/private", TOKEN).await, 200);
 
     for _ in 0..2 {
-        redis.stop_signal();
+        redis.freeze();
         for _ in 0..3 {
             cannot_tell(&gateway).await;
         }
-        redis.cont_signal();
+        redis.thaw();
         tells_again(&gateway).await;
     }
 }
@@ -489,7 +489,7 @@ async fn many_requests_to_a_hung_redis_are_all_answered_503() {
     let upstream = upstream();
     let redis = Redis::start().await;
     let gateway = with_redis(&upstream, &redis).await;
-    redis.stop_signal();
+    redis.freeze();
 
     let mut sent = Vec::new();
     for _ in 0..100 {
@@ -504,7 +504,7 @@ async fn many_requests_to_a_hung_redis_are_all_answered_503() {
     for answer in sent {
         assert_eq!(answer.await.unwrap(), 503);
     }
-    redis.cont_signal();
+    redis.thaw();
     tells_again(&gateway).await;
 }
 

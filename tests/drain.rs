@@ -110,7 +110,7 @@ async fn whom_the_system_has_let_in_already_is_still_served() {
         .start()
         .await;
     // While it cannot look, many come in, and it is told to stop.
-    gateway.signal("-STOP");
+    gateway.freeze();
     let mut waiting = Vec::new();
     for _ in 0..300 {
         let mut raw = support::Raw::connect(gateway.plain()).await;
@@ -118,7 +118,7 @@ async fn whom_the_system_has_let_in_already_is_still_served() {
         waiting.push(raw);
     }
     gateway.terminate();
-    gateway.signal("-CONT");
+    gateway.thaw();
 
     for mut raw in waiting {
         let reply = raw.reply().await.expect("nobody is sent away");

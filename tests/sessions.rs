@@ -8,6 +8,8 @@
 
 #[path = "support/redis.rs"]
 mod redis;
+#[path = "support/signal.rs"]
+mod signal;
 
 #[path = "sessions/acting.rs"]
 mod acting;

@@ -10,6 +10,8 @@
 mod proxy;
 #[path = "support/redis.rs"]
 mod redis;
+#[path = "support/signal.rs"]
+mod signal;
 
 #[path = "store/bench.rs"]
 mod bench;

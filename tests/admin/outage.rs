@@ -43,9 +43,9 @@ async fn a_store_that_is_down_or_frozen_is_503_for_every_call() {
     let ready = async || gateway.administer_as_is(Call::get("/ready")).await.status;
     assert_eq!(ready().await, 204);
 
-    redis.stop_signal();
+    redis.freeze();
     nobody_can_tell(&gateway).await;
-    redis.cont_signal();
+    redis.thaw();
     redis.kill();
     nobody_can_tell(&gateway).await;
 
@@ -164,7 +164,7 @@ async fn a_change_is_carried_through_when_its_caller_has_gone_away() {
     // Its own way to the store may take longer than that of the workers.
     let ready = gateway.administer_as_is(Call::get("/ready")).await;
     assert_eq!(ready.status, 204);
-    redis.stop_signal();
+    redis.freeze();
     let set = call("PUT", "/v1/roles/a", &json!({"permissions": ["x:y"]}));
     let asked = gateway.administer("root", set);
     let noted = eventually("the intent to be noted", PATIENCE, || {
@@ -174,7 +174,7 @@ async fn a_change_is_carried_through_when_its_caller_has_gone_away() {
         reply = asked => panic!("answered {} while Redis stood still", reply.status),
         () = noted => {}
     }
-    redis.cont_signal();
+    redis.thaw();
 
     let outcome = || gateway.audit().len() == 2;
     eventually("the outcome to be noted", PATIENCE, outcome).await;

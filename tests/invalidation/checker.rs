@@ -196,7 +196,7 @@ async fn fail(kind: Single, world: &World, redis: &mut Redis, proxy: &Proxy, gat
         Single::SlowNetwork => proxy.delay(Duration::from_millis(30)),
         Single::Refused => proxy.refuse(),
         Single::Cuts => again_and_again(|| proxy.cut()).await,
-        Single::FrozenRedis => redis.stop_signal(),
+        Single::FrozenRedis => redis.freeze(),
         Single::FrozenGateway => world.freeze(gateway, FAULT).await,
         Single::OlderDump => forgets(world, redis, true).await,
         Single::EmptyRedis => forgets(world, redis, false).await,
@@ -248,7 +248,7 @@ async fn fail(kind: Single, world: &World, redis: &mut Redis, proxy: &Proxy, gat
         sleep(FAULT).await;
     }
     proxy.mend();
-    redis.cont_signal();
+    redis.thaw();
     match kind {
         Single::Full => {
             redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
@@ -359,10 +359,10 @@ async fn fail_one(kind: Group, world: &World, redis: &mut Redis, gateway: usize)
             redis.restart().await;
         }
         Group::FrozenReplica | Group::FrozenMaster => {
-            redis.stop_signal();
+            redis.freeze();
             world.moves();
             sleep(2 * FAULT).await;
-            redis.cont_signal();
+            redis.thaw();
         }
         Group::KilledLinks => {
             again_and_again(|| kill_links(redis)).await;
@@ -392,9 +392,9 @@ async fn fail_sentinel(kind: Group, world: &World, sentinel: &mut Sentinel, gate
         Group::FrozenSentinel | Group::FrozenSentinels => {
             let count = if kind == Group::FrozenSentinel { 1 } else { 2 };
             let frozen = &sentinel.sentinels[3 - count..];
-            frozen.iter().for_each(Redis::stop_signal);
+            frozen.iter().for_each(Redis::freeze);
             sleep(FAULT).await;
-            frozen.iter().for_each(Redis::cont_signal);
+            frozen.iter().for_each(Redis::thaw);
         }
         Group::FrozenReplica | Group::DeadReplica => {
             fail_one(kind, world, &mut sentinel.servers[1 - master], gateway).await;

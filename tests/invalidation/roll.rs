@@ -91,7 +91,7 @@ async fn every_gateway_says_that_it_has_dropped_it_and_then_has() {
 
 /// Freezes this gateway, and keeps from it what it would be told when it wakes up.
 fn freeze(gateway: &Gateway, proxy: &Proxy) {
-    gateway.signal("-STOP");
+    gateway.freeze();
     proxy.hold(Which::Listeners, Way::Back);
 }
 
@@ -99,7 +99,7 @@ fn freeze(gateway: &Gateway, proxy: &Proxy) {
 async fn waking(gateway: &Gateway, token: &str) -> u16 {
     let (found, ()) = tokio::join!(status(gateway, token), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        gateway.signal("-CONT");
+        gateway.thaw();
     });
     found
 }
@@ -133,9 +133,9 @@ async fn what_cannot_be_waited_for_is_not_called_everywhere() {
     ripen(&redis, 2).await;
     let (_, sid) = opens(&one).await;
 
-    other.signal("-STOP");
+    other.freeze();
     let told = kick(&one, &sid).await;
-    other.signal("-CONT");
+    other.thaw();
 
     assert_eq!(told["everywhere"], false, "{told}");
     assert_eq!(told["silent"], json!([name(&other)]), "{told}");
@@ -204,9 +204,9 @@ async fn command_line_waits_too_and_tells_who_is_silent() {
     let said = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(said.ends_with("every gateway has dropped it\n"), "{said}");
 
-    one.signal("-STOP");
+    one.freeze();
     let said = String::from_utf8_lossy(&run().stdout).into_owned();
-    one.signal("-CONT");
+    one.thaw();
     let silent = format!("(no word from {})\n", name(&one).as_str().unwrap());
     assert!(said.ends_with(&silent), "{said}");
 }

@@ -125,11 +125,11 @@ async fn session_that_expires_is_over_without_being_told() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     kept(&scene.redis, &gateway).await;
     // Nothing can be asked and nothing heard any more.
-    scene.redis.stop_signal();
+    scene.redis.freeze();
 
     becomes(&gateway, 503).await;
 
-    scene.redis.cont_signal();
+    scene.redis.thaw();
     becomes(&gateway, 401).await;
 }
 
@@ -165,9 +165,9 @@ async fn frozen_redis_and_silent_network_let_nobody_in_beyond_the_bound() {
     let scene = Scene::new().await;
     let gateway = scene.warm(scene.door(&bound(2))).await;
 
-    scene.redis.stop_signal();
+    scene.redis.freeze();
     becomes(&gateway, 503).await;
-    scene.redis.cont_signal();
+    scene.redis.thaw();
     becomes(&gateway, 200).await;
     kept(&scene.redis, &gateway).await;
 
@@ -218,10 +218,10 @@ async fn paused_gateway_wakes_up_believing_nothing() {
         let gateway = scene.warm(scene.door(&cache)).await;
         // What was told while it slept may arrive late.
         scene.proxy.hold(Which::Listeners, Way::Back);
-        gateway.signal("-STOP");
+        gateway.freeze();
         scene.end();
         tokio::time::sleep(Duration::from_millis(pause)).await;
-        gateway.signal("-CONT");
+        gateway.thaw();
 
         assert_eq!(status(&gateway).await, 401);
     }

@@ -189,12 +189,12 @@ async fn after_a_failover_without_the_last_write(rule: Option<&str>) -> (Value, 
     sentinel.servers[0].cli(&["WAIT", "1", "5000"]);
 
     // Frozen alone it would still find in its socket what it was sent.
-    sentinel.servers[1].stop_signal();
+    sentinel.servers[1].freeze();
     sentinel.servers[0].cli(&["CLIENT", "KILL", "TYPE", "replica"]);
     let order = Call::new("DELETE", &format!("/v1/users/alice/sessions/{sid}"));
     let ended = ends(&gateway, order).await;
     sentinel.servers[0].kill();
-    sentinel.servers[1].cont_signal();
+    sentinel.servers[1].thaw();
     let replica = sentinel.servers[1].port();
     eventually("the replica is master", PATIENCE, || {
         sentinel.master() == replica
@@ -256,7 +256,7 @@ async fn end_is_confirmed_when_a_replica_has_it_and_only_then() {
     assert!(key.ends_with(&format!(":session:{first}:alice")), "{key}");
 
     let (_, second) = opens(&gateway, "alice").await;
-    sentinel.servers[1].stop_signal();
+    sentinel.servers[1].freeze();
     assert_eq!(ends(&gateway, end(&second)).await["confirmed"], false);
-    sentinel.servers[1].cont_signal();
+    sentinel.servers[1].thaw();
 }

@@ -129,12 +129,12 @@ async fn gateway_that_stands_still_while_it_asks_believes_no_old_answer() {
             scene.redis.calls("get") > asked
         })
         .await;
-        gateway.signal("-STOP");
+        gateway.freeze();
         // The answer waits in its socket.
         scene.proxy.release(Which::Others, Way::Back);
         scene.end();
         tokio::time::sleep(Duration::from_millis(2500)).await;
-        gateway.signal("-CONT");
+        gateway.thaw();
     });
 
     assert_eq!(reply, 401);

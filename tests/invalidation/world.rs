@@ -158,9 +158,9 @@ impl World {
     /// This gateway stands still for so long.
     pub(crate) async fn freeze(&self, gateway: usize, time: Duration) {
         let from = Instant::now();
-        self.gateways[gateway].signal("-STOP");
+        self.gateways[gateway].freeze();
         sleep(time).await;
-        self.gateways[gateway].signal("-CONT");
+        self.gateways[gateway].thaw();
         let frozen = (gateway, from, Instant::now());
         self.scene.log.lock().frozen.push(frozen);
     }

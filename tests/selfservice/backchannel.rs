@@ -223,10 +223,10 @@ async fn while_the_store_is_away_a_logout_is_503_and_the_same_token_may_be_sent_
     let alice = log_in(&gateway, "alice", "s1").await;
     let token = provider.token(&json!({"sid": "s1"}));
 
-    redis.stop_signal();
+    redis.freeze();
     let reply = log_out(&gateway, &token).await;
     reply.refused(503, "session_store_unavailable");
-    redis.cont_signal();
+    redis.thaw();
 
     let heard = async {
         loop {

@@ -39,14 +39,14 @@ async fn session_kicked_before_a_failover_stays_dead_if_that_was_confirmed() {
     for (n, (grant, user, whom)) in kicks.into_iter().enumerate() {
         if n == 7 {
             // From now on nobody else has it.
-            sentinel.servers[1].stop_signal();
+            sentinel.servers[1].freeze();
         }
         let ended = sessions.kick(&user, whom, Why::Kicked).await.unwrap();
         assert_eq!(ended.confirmed, n < 7, "{n}");
         confirmed.extend(ended.confirmed.then_some(grant));
     }
     sentinel.servers[0].kill();
-    sentinel.servers[1].cont_signal();
+    sentinel.servers[1].thaw();
     let replica = sentinel.servers[1].port();
     eventually("the replica is master", PATIENCE, || {
         sentinel.master() == replica
@@ -72,7 +72,7 @@ async fn outage_is_an_error_and_logs_nobody_out() {
     let sessions = open(&redis.url()).await;
     let grant = enter(&sessions, login("alice", "d", "phone")).await;
 
-    redis.stop_signal();
+    redis.freeze();
     let mut failed = 0;
     for _ in 0..3 {
         let found = sessions.find(grant.access.token()).await;
@@ -85,7 +85,7 @@ async fn outage_is_an_error_and_logs_nobody_out() {
         );
         failed += 1;
     }
-    redis.cont_signal();
+    redis.thaw();
 
     assert_eq!(failed, 3);
     let start = Instant::now();
@@ -175,7 +175,7 @@ async fn replicas_are_waited_for_on_a_connection_that_nobody_else_uses() {
 
     for frozen in [false, true] {
         if frozen {
-            replica.stop_signal();
+            replica.freeze();
         }
         assert_eq!(kick_another(&sessions).await, !frozen);
         assert!(is_live(&sessions, &grant).await);

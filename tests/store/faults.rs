@@ -71,11 +71,11 @@ async fn frozen_redis_is_unreachable_and_served_again_when_it_thaws() {
     let redis = Redis::start().await;
     let store = with_session(&url(&redis)).await;
 
-    redis.stop_signal();
+    redis.freeze();
     let first = store.find(&token("alive")).await;
     assert!(matches!(first, Err(StoreError::Deadline)), "{first:?}");
     until_unreachable(&store).await;
-    redis.cont_signal();
+    redis.thaw();
 
     settled(&store, BACK).await;
     assert_eq!(
@@ -90,9 +90,9 @@ async fn frozen_redis_is_noticed_while_many_keep_asking() {
     let store = Arc::new(with_session(&url(&redis)).await);
     let load = Load::start(&store, 1, 16).await;
 
-    redis.stop_signal();
+    redis.freeze();
     until_unreachable(&store).await;
-    redis.cont_signal();
+    redis.thaw();
 
     settled(&store, BACK).await;
     load.stop().await;
@@ -180,10 +180,10 @@ async fn more_look_ups_than_allowed_are_busy() {
     let text = format!("{}\nmax_in_flight = 2", url(&redis));
     let store = with_session(&text).await;
 
-    redis.stop_signal();
+    redis.freeze();
     let token = token("alive");
     let (a, b, c) = tokio::join!(store.find(&token), store.find(&token), store.find(&token));
-    redis.cont_signal();
+    redis.thaw();
 
     assert!(matches!(a, Err(StoreError::Deadline)), "{a:?}");
     assert!(matches!(b, Err(StoreError::Deadline)), "{b:?}");

@@ -204,9 +204,9 @@ async fn frozen_server_and_silent_network_are_noticed_without_being_told() {
         listener.hears().await;
     }
     let basis = listener.basis(KEY);
-    redis.stop_signal();
+    redis.freeze();
     listener.becomes(&basis, Worth::Doubted).await;
-    redis.cont_signal();
+    redis.thaw();
     listener.hears().await;
 }
 

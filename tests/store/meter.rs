@@ -205,10 +205,10 @@ async fn questions_of_one_request_do_not_wait_for_one_another() {
     };
 
     let before = reads();
-    redis.stop_signal();
+    redis.freeze();
     let go_on = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
-        redis.cont_signal();
+        redis.thaw();
     };
     let (answers, ()) = tokio::join!(store.meter(&questions, DEADLINE), go_on);
     let after = reads();
@@ -288,9 +288,9 @@ async fn one_dead_node_of_a_cluster_spoils_no_other_answer_and_a_hung_server_is_
     let lost: Vec<bool> = names.iter().map(|name| node(name) == dead).collect();
     assert!(lost.contains(&true) && lost.contains(&false));
 
-    cluster.nodes[2].stop_signal();
+    cluster.nodes[2].freeze();
     let answers = store.meter(&questions, Duration::from_secs(2)).await;
-    cluster.nodes[2].cont_signal();
+    cluster.nodes[2].thaw();
     for ((answer, lost), name) in answers.iter().zip(&lost).zip(&names) {
         assert_eq!(answer.is_err(), *lost, "{name}: {answer:?}");
     }
@@ -308,7 +308,7 @@ async fn a_script_is_sent_once_also_when_its_server_comes_back_within_the_deadli
     let slow = meter(1, HOUR, 10);
     take(&store, "x", slow).await;
 
-    redis.stop_signal();
+    redis.freeze();
     let come_back = async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         redis.restart().await;

@@ -306,7 +306,7 @@ async fn sentinel_confirms_what_its_replica_has_and_nothing_else() {
     assert!(!store.confirm(&key("nothing"), b"v").await);
     assert_eq!(value(&store, &key("nothing")).await, None);
 
-    sentinel.servers[1].stop_signal();
+    sentinel.servers[1].freeze();
     store
         .put(&key("a"), b"w", Some(ahead(LATER)))
         .await
@@ -315,7 +315,7 @@ async fn sentinel_confirms_what_its_replica_has_and_nothing_else() {
         !store.confirm(&key("a"), b"w").await,
         "a replica that is frozen has nothing"
     );
-    sentinel.servers[1].cont_signal();
+    sentinel.servers[1].thaw();
 
     sentinel.servers[1].kill();
     let start = Instant::now();
@@ -354,9 +354,9 @@ async fn single_redis_confirms_for_itself_and_for_its_replicas() {
         assert!(Instant::now() < give_up, "the replica never confirms");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    replica.stop_signal();
+    replica.freeze();
     assert!(!store.confirm(&key("a"), b"v").await);
-    replica.cont_signal();
+    replica.thaw();
 }
 
 #[tokio::test]

@@ -490,11 +490,18 @@ impl Gateway {
         self.signal("-TERM");
     }
 
-    /// Sends it a signal, such as `-HUP` or `-STOP`.
+    /// Sends it a signal, such as `-HUP`.
     pub(crate) fn signal(&self, signal: &str) {
-        let id = self.process.id().to_string();
-        let status = Command::new("kill").args([signal, &id]).status().unwrap();
-        assert!(status.success());
+        super::signal::send(self.process.id(), signal);
+    }
+
+    /// It stands still when this returns.
+    pub(crate) fn freeze(&self) {
+        super::signal::freeze(self.process.id());
+    }
+
+    pub(crate) fn thaw(&self) {
+        super::signal::thaw(self.process.id());
     }
 
     /// Puts another text in place of a part of its configuration, the way editors do: a new file takes the old one's name.

@@ -17,6 +17,7 @@ pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod signal;
 pub(crate) mod upstream;
 
 pub(crate) use self::certs::Authority;

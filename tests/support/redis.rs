@@ -262,33 +262,17 @@ impl Redis {
         assert!(self.wait().await, "redis-server does not come back");
     }
 
-    /// SIGSTOP: it keeps its connections and answers nothing. Returns when it stands still.
-    pub(crate) fn stop_signal(&self) {
-        self.signal("-STOP");
-        let id = self.process.as_ref().expect("it runs").id().to_string();
-        let start = Instant::now();
-        loop {
-            let state = Command::new("ps")
-                .args(["-o", "state=", "-p", &id])
-                .output()
-                .unwrap();
-            if state.stdout.starts_with(b"T") {
-                return;
-            }
-            assert!(start.elapsed() < START, "it does not stand still");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    /// It keeps its connections and answers nothing; it stands still when this returns.
+    pub(crate) fn freeze(&self) {
+        super::signal::freeze(self.id());
     }
 
-    /// SIGCONT.
-    pub(crate) fn cont_signal(&self) {
-        self.signal("-CONT");
+    pub(crate) fn thaw(&self) {
+        super::signal::thaw(self.id());
     }
 
-    fn signal(&self, name: &str) {
-        let id = self.process.as_ref().expect("it runs").id().to_string();
-        let status = Command::new("kill").args([name, &id]).status().unwrap();
-        assert!(status.success());
+    fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// What `redis-cli` prints for this command.
