@@ -4,6 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use nix::{libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::{Expiry, Orders, Tls, Wanted};
@@ -187,6 +189,14 @@ fn open_all(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>>
 /// Connections that wait to be accepted; Linux cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// Seconds for which Linux keeps a connection to itself that says nothing. Clients of ours speak first, so that the worker
+/// need not wake up twice to answer them; those who do not are taken in after that, and none is lost.
+#[cfg(target_os = "linux")]
+const SILENCE: u32 = 1;
+
+#[cfg(target_os = "linux")]
+sockopt_impl!(DeferAccept, SetOnly, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32);
+
 /// Takes `address` `workers` times.
 ///
 /// On Linux each worker has a socket of its own and the kernel spreads connections over them. Elsewhere it would not
@@ -225,6 +235,8 @@ fn open(address: SocketAddr, spread: bool) -> io::Result<TcpListener> {
     let _ = spread;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(&socket, DeferAccept, &SILENCE)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
