@@ -195,7 +195,13 @@ const BACKLOG: i32 = 4096;
 const SILENCE: u32 = 1;
 
 #[cfg(target_os = "linux")]
-sockopt_impl!(DeferAccept, SetOnly, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, u32);
+sockopt_impl!(
+    DeferAccept,
+    SetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_DEFER_ACCEPT,
+    u32
+);
 
 /// Takes `address` `workers` times.
 ///

@@ -10,6 +10,7 @@ use super::body::Decoder;
 use super::{MAX_HEAD, WireError};
 use crate::field;
 use crate::headers;
+use crate::spare;
 
 /// Most fields of a head.
 const MAX_FIELDS: usize = 100;
@@ -113,7 +114,7 @@ struct Fields {
 impl Fields {
     fn with_capacity(fields: usize) -> Self {
         Self {
-            kept: HeaderMap::with_capacity(fields),
+            kept: spare::map(fields),
             connection: Vec::new(),
             upgrade: None,
             length: None,
