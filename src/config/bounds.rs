@@ -16,7 +16,8 @@ use crate::pace::Pace;
 pub struct Limits {
     /// TLS handshake, from accept to finished.
     pub handshake_timeout: Duration,
-    /// From accept (with TLS: from the end of the handshake) to the first byte of the first request.
+    /// From accept (with TLS: from the end of the handshake) to the first byte of the first request. Linux keeps a
+    /// connection that says nothing to itself for about a second before it is accepted.
     pub first_byte_timeout: Duration,
     /// From the first byte of a request head to its end. 408, then the connection is closed.
     pub header_timeout: Duration,

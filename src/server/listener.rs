@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
-use nix::{libc, setsockopt_impl, sockopt_impl};
+use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls::{Expiry, Orders, Tls, Wanted};
@@ -197,7 +197,7 @@ const SILENCE: u32 = 1;
 #[cfg(target_os = "linux")]
 sockopt_impl!(
     DeferAccept,
-    SetOnly,
+    Both,
     libc::IPPROTO_TCP,
     libc::TCP_DEFER_ACCEPT,
     u32
@@ -242,7 +242,22 @@ fn open(address: SocketAddr, spread: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     #[cfg(target_os = "linux")]
-    nix::sys::socket::setsockopt(&socket, DeferAccept, &SILENCE)?;
+    // Without it everything works, at a higher price.
+    nix::sys::socket::setsockopt(&socket, DeferAccept, &SILENCE).ok();
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_socket_keeps_the_silent_waiting() {
+        let sockets = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        for socket in &sockets {
+            let silence = nix::sys::socket::getsockopt(socket, DeferAccept);
+            assert_eq!(silence, Ok(SILENCE));
+        }
+    }
 }
