@@ -121,10 +121,10 @@ where
         if max_age == MaxAge::STRICT {
             count(&self.counts.strict);
             // Whoever asks strictly must not get an answer that was asked for earlier.
-            let mut answer = Box::pin(ask(None)).await?;
+            let mut answer = ask(None).await?;
             if Uptime::now().since(answer.basis.sent_at()) > PAUSED && Safeguard::Age.holds() {
                 // This process stood still meanwhile, and nobody knows for how long the answer has lain there.
-                answer = Box::pin(ask(None)).await?;
+                answer = ask(None).await?;
             }
             return Ok(self.cache.correct(digest, answer));
         }

@@ -93,7 +93,11 @@ impl Sessions {
             Standing::Live(session) => Some((Arc::clone(session), entry.imprint()?)),
             Standing::Unknown | Standing::Ended(_) => None,
         });
-        async move { sessions.ask(&token, is_kept, earlier.as_ref()).await }
+        async move {
+            // Large, and most of these wait for their turn first; made where it will be, because a move costs as much.
+            let asking = sessions.ask(&token, is_kept, earlier.as_ref());
+            Box::into_pin(Box::write(Box::new_uninit(), asking)).await
+        }
     }
 
     /// What the store says about this token, and what that rests on.

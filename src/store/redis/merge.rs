@@ -127,14 +127,9 @@ async fn ask(desk: &Desk, questions: Vec<Question>) {
             return;
         }
     };
-    let ends = questions.iter().map(|one| {
-        let (client, key) = (&client, one.wants_end.then(|| one.key.clone()));
-        Box::pin(async move {
-            match key {
-                Some(key) => client.pttl::<Value, _>(key).await.map_err(failed),
-                None => Ok(Value::Null),
-            }
-        })
+    let ends = questions.iter().filter(|one| one.wants_end).map(|one| {
+        let (client, key) = (&client, one.key.clone());
+        Box::pin(async move { client.pttl::<Value, _>(key).await.map_err(failed) })
     });
     let keys = questions.iter().map(|one| one.key.clone()).collect();
     let is_certain = questions.len() == 1;
@@ -146,7 +141,12 @@ async fn ask(desk: &Desk, questions: Vec<Question>) {
         Ok(values) => values.into_iter().map(Ok).collect(),
         Err(error) => vec![Err(error); questions.len()],
     };
-    for ((question, value), left) in questions.into_iter().zip(values).zip(ends) {
+    let mut ends = ends.into_iter();
+    for (question, value) in questions.into_iter().zip(values) {
+        let left = match question.wants_end {
+            true => ends.next().unwrap_or(Err(StoreError::Mismatch)),
+            false => Ok(Value::Null),
+        };
         let found = value.and_then(|value| {
             Ok(Found {
                 value,
