@@ -73,7 +73,6 @@ pub mod session;
 pub mod sessions;
 pub mod slot;
 pub mod socket;
-pub mod spare;
 pub mod store;
 pub mod token;
 pub mod tombstone;

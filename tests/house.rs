@@ -33,7 +33,6 @@ const FLOORS: &[(&str, u8)] = &[
     ("slot", 1),
     ("safeguard", 0),
     ("socket", 0),
-    ("spare", 0),
     ("tombstone", 1),
     ("until", 2),
     ("uptime", 0),

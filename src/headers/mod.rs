@@ -35,7 +35,6 @@ use crate::peer::Peer;
 use crate::policy::Permit;
 use crate::session::Session;
 use crate::slot::Slot;
-use crate::spare;
 use crate::token::{Token, TokenSources};
 use crate::until::Until;
 use crate::upgraded::OnUpgrade;
@@ -225,7 +224,6 @@ impl HeaderPlan {
             Some(session) => Sender::User(session.user_id.clone()),
             None => Sender::Client(facts.origin.client),
         });
-        spare::keep(parts.headers);
         let parcel = Parcel {
             head,
             body,

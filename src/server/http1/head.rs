@@ -15,7 +15,6 @@ use memchr::memchr_iter;
 use crate::chunked::Chunks;
 use crate::field;
 use crate::head::{HeadError, HeadLimits};
-use crate::spare;
 
 /// Header lines that are parsed without asking for memory.
 const USUAL_HEADERS: usize = 100;
@@ -94,7 +93,7 @@ pub(super) fn parse(
             Uri::from_maybe_shared(place(target.as_bytes())).map_err(|_| HeadError::Target)?;
     }
     let headers = request.headers_mut();
-    *headers = spare::map(parsed.headers.len());
+    headers.reserve(parsed.headers.len());
     for line in parsed.headers.iter() {
         if line.name.len() + line.value.len() > limits.line {
             fault = fault.or(Some(HeadError::TooLarge));

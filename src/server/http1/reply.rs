@@ -15,7 +15,6 @@ use http_body::Body as _;
 use super::line::Line;
 use crate::body::Body;
 use crate::server::transport::Transport;
-use crate::spare;
 
 /// Pieces up to this size are copied to stand in one write with what is around them; larger ones are written by themselves.
 const SMALL: usize = 16 << 10;
@@ -99,7 +98,6 @@ impl Reply {
     ) -> Poll<io::Result<()>> {
         if let Some(head) = self.head.take() {
             self.begin(&head, line, cx)?;
-            spare::keep(head.headers);
         }
         loop {
             if line.unsent.len() >= SMALL || !self.piece.is_empty() {

@@ -10,7 +10,6 @@ use super::body::Decoder;
 use super::{MAX_HEAD, WireError};
 use crate::field;
 use crate::headers;
-use crate::spare;
 
 /// Most fields of a head.
 const MAX_FIELDS: usize = 100;
@@ -114,7 +113,7 @@ struct Fields {
 impl Fields {
     fn with_capacity(fields: usize) -> Self {
         Self {
-            kept: spare::map(fields),
+            kept: HeaderMap::with_capacity(fields),
             connection: Vec::new(),
             upgrade: None,
             length: None,
