@@ -1,7 +1,8 @@
 //! Records that leave together.
 //!
 //! A packet costs more than what is in it: most of what a new connection costs the system is packets. A session ticket is
-//! nothing that a client waits for, so it leaves with the first answer, if the request is there already; the end of a connection is told with the last one.
+//! nothing that a client waits for, so it leaves with the first answer, if the request is there already; the end of a
+//! connection is told with the last one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -446,3 +446,96 @@ async fn a_client_that_is_turned_away_is_told_why() {
         assert!(told.contains(reason), "{told}");
     }
 }
+
+/// The certificate and the protocol that whoever offers these is given; `None` if it is turned away.
+async fn given(
+    server: &Running,
+    client: &TlsConnector,
+    name: &str,
+    offered: &[&str],
+) -> Option<(CertificateDer<'static>, Option<Vec<u8>>)> {
+    let mut config = ClientConfig::clone(client.config());
+    config.alpn_protocols = offered.iter().map(|one| one.as_bytes().to_vec()).collect();
+    let client = TlsConnector::from(Arc::new(config));
+    let stream = connect(server, &client, name).await.ok()?;
+    let (_, session) = stream.get_ref();
+    let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+    Some((session.peer_certificates()?[0].clone(), protocol))
+}
+
+#[tokio::test]
+async fn what_an_authority_is_to_see_is_shown_to_nobody_else() {
+    let pki = Pki::new();
+    let file = pki.issue("file", &["file.test"]);
+    let folder = pki.dir.path().join("acme/127.0.0.1-9-dir");
+    std::fs::create_dir_all(&folder).unwrap();
+    for (name, lies) in [("real", "a.test.pem"), ("answer", "a.test.challenge")] {
+        pki.issue(name, &["a.test"]);
+        let read = |kind| std::fs::read_to_string(pki.path(name, kind)).unwrap();
+        std::fs::write(folder.join(lies), read("key") + &read("crt")).unwrap();
+    }
+    pki.issue("user", &["user.test"]);
+    let (ca, cache) = (pki.path("ca", "pem"), pki.dir.path().join("acme"));
+    let rest = format!(
+        "client_auth = \"required\", client_ca = {ca:?}, acme = {{ domains = [\"a.test\"], \
+         accept_terms = true, cache = {cache:?}, directory = \"https://127.0.0.1:9/dir\" }}"
+    );
+    let server = Running::start(&config(&Pki::listener(&[file], &rest), ""));
+    // In TLS 1.2 nobody is done whose certificate is still to be judged.
+    let client = |certificate| {
+        pki.client(Client {
+            versions: ONLY_1_2,
+            certificate,
+            ..CLIENT
+        })
+    };
+    let (authority, user) = (client(None), client(Some("user")));
+
+    for (client, name, offered, expected) in [
+        (
+            &authority,
+            "a.test",
+            &["acme-tls/1"][..],
+            Some(("answer", Some("acme-tls/1"))),
+        ),
+        (
+            &user,
+            "a.test",
+            &["http/1.1"],
+            Some(("real", Some("http/1.1"))),
+        ),
+        (&user, "a.test", &[], Some(("real", None))),
+        (
+            &user,
+            "a.test",
+            &["acme-tls/1", "http/1.1"],
+            Some(("real", Some("http/1.1"))),
+        ),
+        (
+            &user,
+            "a.test",
+            &["http/1.1", "acme-tls/1"],
+            Some(("real", Some("http/1.1"))),
+        ),
+        (&authority, "a.test", &["http/1.1"], None),
+        (&authority, "file.test", &["acme-tls/1"], None),
+        (
+            &user,
+            "file.test",
+            &["http/1.1"],
+            Some(("file", Some("http/1.1"))),
+        ),
+    ] {
+        let expected = expected.map(|(file, protocol)| {
+            let chain = read_certificates(&pki.path(file, "crt")).unwrap();
+            (chain[0].clone(), protocol.map(|it| it.as_bytes().to_vec()))
+        });
+        let found = given(&server, client, name, offered).await;
+        assert_eq!(found, expected, "{name} {offered:?}");
+    }
+    std::fs::remove_file(folder.join("a.test.challenge")).unwrap();
+    assert_eq!(
+        given(&server, &authority, "a.test", &["acme-tls/1"]).await,
+        None
+    );
+}
