@@ -4,6 +4,8 @@ mod support;
 
 #[path = "acme/pebble.rs"]
 mod pebble;
+#[path = "acme/renewal.rs"]
+mod renewal;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use support::{Authority, Gateway, Setup, Upstream, gateway, upstream};
 const ORDER: Duration = Duration::from_secs(60);
 
 const DAY: u64 = 24 * 3600;
+
+const TAKEN: &str = "the configuration taken over";
 
 /// What a test plays with: who signs what is no certificate of ACME, where everybody is, and where certificates are kept.
 struct Stage {
@@ -97,6 +101,24 @@ impl Stage {
         eventually(name, ORDER, served).await;
     }
 
+    /// The account, as it is kept.
+    fn account(&self) -> Value {
+        let text = std::fs::read(self.folder().join("account.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    }
+
+    /// Puts there what is kept of this name: a certificate of nobody, good from one day to another since 1970.
+    fn lies_there(&self, name: &str, days: std::ops::Range<u64>) -> Vec<u8> {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        let day = |day| date_time_ymd(1970, 1, 1) + Duration::from_secs(day * DAY);
+        (params.not_before, params.not_after) = (day(days.start), day(days.end));
+        let key = KeyPair::generate().unwrap();
+        let text = key.serialize_pem() + &params.self_signed(&key).unwrap().pem();
+        std::fs::create_dir_all(self.folder()).unwrap();
+        std::fs::write(self.folder().join(format!("{name}.pem")), &text).unwrap();
+        text.into_bytes()
+    }
+
     fn certificate(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.folder().join(format!("{name}.pem"))).unwrap()
     }
@@ -142,9 +164,7 @@ async fn certificates_are_ordered_shown_and_kept_and_a_restart_orders_nothing() 
     }
     kept.sort();
     assert_eq!(kept, ["a.test.pem", "account.json", "b.test.pem", "lock"]);
-    let account: Value =
-        serde_json::from_slice(&std::fs::read(stage.folder().join("account.json")).unwrap())
-            .unwrap();
+    let account = stage.account();
     let key = account["credentials"]["key_pkcs8"].as_str().unwrap();
     assert!(
         !gateway.logs().contains(key),
@@ -161,6 +181,11 @@ async fn certificates_are_ordered_shown_and_kept_and_a_restart_orders_nothing() 
         (200, json!({"ready": true, "missing": []}))
     );
     assert_eq!(gateway.told("ordering a certificate"), orders);
+    assert_eq!(
+        gateway.told("another gateway has obtained a certificate"),
+        0,
+        "it was not shown from the start"
+    );
     assert_eq!(pebble.issued(), 2);
 }
 
@@ -249,13 +274,7 @@ async fn a_certificate_that_has_ended_or_ends_soon_is_renewed() {
         return;
     }
     let stage = Stage::new();
-    let mut params = CertificateParams::new(["a.test".to_owned()]).unwrap();
-    params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = date_time_ymd(2020, 4, 1);
-    let key = KeyPair::generate().unwrap();
-    let old = key.serialize_pem() + &params.self_signed(&key).unwrap().pem();
-    std::fs::create_dir_all(stage.folder()).unwrap();
-    std::fs::write(stage.folder().join("a.test.pem"), &old).unwrap();
+    let old = stage.lies_there("a.test", 18_000..18_090);
     let pebble = stage.pebble_with(|settings| settings.lifetime = 15).await;
     let gateway = stage
         .listening(&[], &stage.acme(&["a.test"], ""))
@@ -264,7 +283,13 @@ async fn a_certificate_that_has_ended_or_ends_soon_is_renewed() {
 
     stage.served(&pebble, "a.test").await;
     let first = stage.certificate("a.test");
-    assert_ne!(first, old.as_bytes());
+    assert_ne!(first, old);
+    let series = format!(
+        "certificate_expiry_timestamp_seconds{{listener=\"127.0.0.1:{}\",file={:?}}}",
+        stage.port,
+        stage.folder().join("a.test.pem")
+    );
+    assert!(gateway.metric(&series).await > 1.7e9, "{series}");
 
     let renewed = || stage.certificate("a.test") != first;
     eventually("the second certificate", ORDER, renewed).await;
@@ -285,10 +310,15 @@ async fn a_reload_keeps_what_there_is_and_takes_up_new_names() {
     stage.served(&pebble, "gone.test").await;
     let first = stage.certificate("a.test");
 
-    gateway.edit("\"gone.test\"", "\"new.test\"");
+    gateway.edit(
+        "\"gone.test\"], ",
+        "\"new.test\"], contact = \"mailto:ops@a.test\", ",
+    );
     gateway.signal("-HUP");
 
     stage.served(&pebble, "new.test").await;
+    assert_eq!(stage.account()["contact"], "mailto:ops@a.test");
+    assert!(pebble.log().contains("POST /my-account/"));
     stage.served(&pebble, "a.test").await;
     assert_eq!(stage.certificate("a.test"), first);
     assert_eq!(curl(&pebble.root(), "gone.test", stage.port), None);
@@ -403,4 +433,82 @@ async fn an_account_that_the_authority_has_forgotten_is_opened_anew() {
     stage.served(&second, "b.test").await;
     assert_eq!(gateway.told("opening another one"), 1);
     assert_eq!(gateway.told("an account has been opened"), 2);
+}
+
+#[tokio::test]
+async fn what_is_kept_and_cannot_be_read_is_ordered_anew() {
+    if pebble::there_is_none() {
+        return;
+    }
+    let stage = Stage::new();
+    std::fs::create_dir_all(stage.folder()).unwrap();
+    for broken in ["a.test.pem", "account.json"] {
+        std::fs::write(stage.folder().join(broken), "{ half of").unwrap();
+    }
+    let pebble = stage.pebble().await;
+    let gateway = stage
+        .listening(&[], &stage.acme(&["a.test"], ""))
+        .start()
+        .await;
+
+    stage.served(&pebble, "a.test").await;
+
+    assert!(gateway.told("what is kept there is no certificate to show") > 0);
+    assert_eq!(gateway.told("what is kept there is no account"), 1);
+    assert_eq!(pebble.issued(), 1);
+    assert!(stage.account()["credentials"]["id"].is_string());
+}
+
+#[tokio::test]
+async fn after_a_refusal_only_other_settings_make_it_try_again_at_once() {
+    if pebble::there_is_none() {
+        return;
+    }
+    let stage = Stage::new();
+    let (right, wrong) = ("cmlnaHQtc2VjcmV0LW9mLXRoZS1hY2NvdW50", "d3Jvbmc");
+    let pebble = stage
+        .pebble_with(|settings| settings.external = Some(("kid-1", right)))
+        .await;
+    let account = format!(", external_account = {{ id = \"kid-1\", secret = \"{wrong}\" }}");
+    let tls = stage.acme(&["a.test"], &account);
+    let gateway = stage.listening(&[], &tls).secret(right).start().await;
+    let failed = "a certificate cannot be obtained: clients that ask for this name are turned away";
+    gateway.tells(failed, 1).await;
+    assert_eq!(gateway.said(failed, "again_in"), "5m");
+
+    gateway.edit("prefix = \"/\"", "prefix = \"/other\"");
+    gateway.signal("-HUP");
+    gateway.tells(TAKEN, 1).await;
+    gateway.edit(wrong, right);
+    gateway.signal("-HUP");
+
+    gateway.tells("a certificate has been obtained", 1).await;
+    assert_eq!(pebble.issued(), 1);
+    assert_eq!(gateway.told("ordering a certificate"), 2);
+}
+
+#[tokio::test]
+async fn what_cannot_be_renewed_is_told_louder_when_it_ends_soon() {
+    let stage = Stage::new();
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    let today = now.as_secs() / DAY;
+    stage.lies_there("later.test", today - 900..today + 100);
+    stage.lies_there("soon.test", today - 900..today + 7);
+
+    let tls = stage.acme(&["later.test", "soon.test"], "");
+    let gateway = stage.listening(&[], &tls).start().await;
+
+    for (said, level, name) in [
+        ("a certificate cannot be renewed", "WARN", "later.test"),
+        (
+            "a certificate cannot be renewed and ends soon",
+            "ERROR",
+            "soon.test",
+        ),
+    ] {
+        let told = || gateway.told(&format!("\"{said}\"")) > 0;
+        eventually(said, ORDER, told).await;
+        assert_eq!(gateway.said(said, "level"), level);
+        assert_eq!(gateway.said(said, "domain"), name);
+    }
 }

@@ -8,8 +8,8 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
 usage: bash tests/run.sh [--quick | --long]
 
 Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, grpcio, httpx,
-websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime, Pebble),
-then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
+websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime, Pebble,
+acme2certifier), then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
 minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
@@ -135,6 +135,13 @@ install_verifiers() {
         || npm install --silent --no-audit --no-fund --no-package-lock --prefix "$modules" "jose@$jose"
 }
 
+# An ACME server with renewal information, which Debian's Pebble does not have yet.
+install_certifier() {
+    local venv="${CARGO_TARGET_DIR:-target}/acme2certifier"
+    "$venv/bin/python" -c 'import acme2certifier' 2>/dev/null && return
+    venv "$venv" acme2certifier==0.46.3
+}
+
 # What tests/kubernetes.rs renders and checks manifests with: kustomize and Helm as libraries, which there are for Linux on
 # x86-64 (kustomize's Python wants 3.14, and is not used), and the schemas of Kubernetes and of others' resources.
 install_kubernetes() {
@@ -254,6 +261,9 @@ run_with layouts-python "express-session and Flask-Session are not installed" in
 
 section "Verifiers of assertions, and manifests for Kubernetes"
 run_with "jose-$jose" "what they need is not installed" "install_verifiers install_kubernetes" --test assertion --test kubernetes
+
+section "Renewal information"
+run_with acme2certifier "acme2certifier is not installed" install_certifier --test acme
 
 section "Clients"
 run_with "undici-$undici" "httpx, websockets and undici are not installed" install_clients --test clients

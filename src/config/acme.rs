@@ -8,8 +8,9 @@ use toml::Spanned;
 
 use super::value::{AcmeContact, AcmeDirectory, AcmeDomain, Secret};
 
-/// Certificates by ACME (RFC 8555), ordered one for each name, renewed when a third of their time is left. The authority
-/// looks for its answer at port 443 of the name (TLS-ALPN-01, RFC 8737), which must lead to this listener.
+/// Certificates by ACME (RFC 8555), ordered one for each name, renewed when the authority says so (RFC 9773) or a third of
+/// their time is left. The authority looks for its answer at port 443 of the name (TLS-ALPN-01, RFC 8737), which must lead
+/// to this listener.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Acme {

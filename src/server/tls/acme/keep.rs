@@ -8,6 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::order::{self, OrderError};
 use super::ordered::Ordered;
+use super::renewal::Renewal;
 use crate::config::Acme;
 use crate::metrics::CertificateOrders;
 
@@ -41,22 +42,25 @@ pub(super) async fn keep(
     counts: Arc<CertificateOrders>,
 ) {
     let domain = ordered.domain();
-    let mut pauses = Pauses::default();
+    let (mut pauses, mut renewal) = (Pauses::default(), Renewal::default());
     loop {
-        let due = ordered.until_due(SystemTime::now());
+        let acme = Arc::clone(&settings.borrow_and_update());
+        renewal.ask(&ordered, &acme).await;
+        let due = renewal.until_due(&ordered, SystemTime::now());
         if !due.is_zero() {
-            sleep(due.min(LOOK)).await;
+            sleep(due.min(LOOK).min(renewal.until_asked())).await;
             continue;
         }
-        let acme = Arc::clone(&settings.borrow_and_update());
         match attempt(&ordered, &acme).await {
             Ok(Tried::Waits) => sleep(TURN).await,
             Ok(Tried::Found) => {
                 tracing::info!(domain, "another gateway has obtained a certificate");
+                renewal.rest();
                 pauses = Pauses::default();
             }
             Ok(Tried::Obtained) => {
                 counts.obtained.one();
+                renewal.rest();
                 pauses = Pauses::default();
             }
             Err(error) => {

@@ -4,11 +4,13 @@
 //! the folder of the certificates, not in memory: an authority may reach any worker, the program that takes over from this
 //! one, or another gateway that shares the folder.
 
+mod account;
 mod call;
 mod files;
 mod keep;
 mod order;
 mod ordered;
+mod renewal;
 
 #[cfg(test)]
 mod tests;

@@ -1,19 +1,15 @@
 //! One order: an account, a proof that the name leads to us, a certificate.
 
 use std::io;
-use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use instant_acme::{
-    Account, AccountCredentials, AuthorizationStatus, ChallengeType, Error, ExternalAccountKey,
-    Identifier, NewAccount, NewOrder, Order, OrderStatus, Problem, RetryPolicy,
+    Account, AuthorizationStatus, ChallengeType, Error, Identifier, NewOrder, Order, OrderStatus,
+    Problem, RetryPolicy,
 };
 use rcgen::{CertificateParams, CustomExtension, DistinguishedName, KeyPair};
-use serde::{Deserialize, Serialize};
 
-use super::call::Caller;
+use super::account::{known, open};
 use super::files;
 use super::ordered::{Answer, Held, Ordered};
 use crate::config::Acme;
@@ -74,13 +70,6 @@ impl OrderError {
     }
 }
 
-/// The account, as it is kept.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    contact: Option<String>,
-    credentials: AccountCredentials,
-}
-
 /// Orders it, keeps it, and shows it from now on.
 ///
 /// # Errors
@@ -100,61 +89,8 @@ pub(super) async fn obtain(ordered: &Ordered, acme: &Acme) -> Result<(), OrderEr
     }
 }
 
-/// The account that is kept, if there is one.
-async fn known(file: &Path, acme: &Acme) -> Result<Option<Account>, OrderError> {
-    let Some(text) = files::read(file)? else {
-        return Ok(None);
-    };
-    let Ok(mut kept) = serde_json::from_slice::<Kept>(&text) else {
-        tracing::warn!(file = %file.display(), "what is kept there is no account; opening another one");
-        return Ok(None);
-    };
-    let contact = contact(acme);
-    let differs = kept.contact.as_deref() != contact;
-    kept.contact = contact.map(str::to_owned);
-    let text = serde_json::to_vec(&kept).map_err(Error::from)?;
-    let builder = Account::builder_with_http(Caller::new(acme));
-    let account = builder.from_credentials(kept.credentials).await?;
-    if differs {
-        account.update_contacts(contact.as_slice()).await?;
-        files::write(file, &text)?;
-    }
-    Ok(Some(account))
-}
-
-/// Opens an account and keeps it.
-async fn open(file: &Path, acme: &Acme) -> Result<Account, OrderError> {
-    let contact = contact(acme);
-    let wish = NewAccount {
-        contact: contact.as_slice(),
-        terms_of_service_agreed: acme.accept_terms,
-        only_return_existing: false,
-    };
-    let external = acme.external_account.as_ref().map(|external| {
-        let secret = external.secret.expose().trim_end_matches('=');
-        // It could be read when the configuration was.
-        let secret = URL_SAFE_NO_PAD.decode(secret).unwrap_or_default();
-        ExternalAccountKey::new(external.id.clone(), &secret)
-    });
-    let (account, credentials) = Account::builder_with_http(Caller::new(acme))
-        .create(&wish, acme.directory.url().to_owned(), external.as_ref())
-        .await?;
-    let kept = Kept {
-        contact: contact.map(str::to_owned),
-        credentials,
-    };
-    files::write(file, &serde_json::to_vec(&kept).map_err(Error::from)?)?;
-    tracing::info!(directory = %acme.directory, "an account has been opened");
-    Ok(account)
-}
-
-fn contact(acme: &Acme) -> Option<&str> {
-    acme.contact.as_ref().map(|contact| contact.as_str())
-}
-
 async fn place(account: &Account, ordered: &Ordered) -> Result<(), OrderError> {
-    let identifiers = [Identifier::Dns(ordered.domain().to_owned())];
-    let mut order = account.new_order(&NewOrder::new(&identifiers)).await?;
+    let mut order = begin(account, ordered).await?;
     let answers = prove(&mut order, ordered).await?;
     let polled = order.poll_ready(&POLLING).await;
     if order.state().status == OrderStatus::Invalid {
@@ -169,6 +105,26 @@ async fn place(account: &Account, ordered: &Ordered) -> Result<(), OrderError> {
     order.finalize_csr(request.der()).await?;
     let chain = order.poll_certificate(&POLLING).await?;
     keep(ordered, &format!("{}{chain}", key.serialize_pem()))
+}
+
+/// Begins an order, in place of the certificate that there is where the authority takes that (RFC 9773 section 5).
+async fn begin(account: &Account, ordered: &Ordered) -> Result<Order, Error> {
+    let domain = ordered.domain();
+    let identifiers = [Identifier::Dns(domain.to_owned())];
+    if let Some(old) = ordered.identifier() {
+        match account
+            .new_order(&NewOrder::new(&identifiers).replaces(old))
+            .await
+        {
+            Ok(order) => return Ok(order),
+            Err(Error::Unsupported(_)) => {}
+            // It may be replaced already, or be of another account: that must not be in the way of a new one.
+            Err(error) => {
+                tracing::info!(domain, %error, "the authority orders nothing in place of the certificate; ordering as if there were none");
+            }
+        }
+    }
+    account.new_order(&NewOrder::new(&identifiers)).await
 }
 
 /// Has the authority look whether the name leads to us; what it is to see is there for as long as the result lives.
@@ -210,7 +166,11 @@ async fn why_not(order: &mut Order) -> Result<String, OrderError> {
     })
 }
 
-fn keep(ordered: &Ordered, text: &str) -> Result<(), OrderError> {
+/// Keeps a key and the certificate for it, and shows them from now on.
+///
+/// # Errors
+/// [`OrderError::Useless`]; nothing has changed then.
+pub(super) fn keep(ordered: &Ordered, text: &str) -> Result<(), OrderError> {
     let key = files::pair(text.as_bytes()).map_err(OrderError::Useless)?;
     let held = Held::of(key, ordered.domain()).map_err(OrderError::Useless)?;
     if held.is_due(SystemTime::now()) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
+use instant_acme::CertificateIdentifier;
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -30,6 +31,10 @@ pub(in crate::server) struct Ordered {
 pub(super) struct Held {
     key: Arc<CertifiedKey>,
     renew_at: i64,
+    /// When it is renewed although the authority would have that done later.
+    renew_by: i64,
+    /// Drawn at random: where in a time that is to be chosen from, of 65,535 parts.
+    share: u16,
     ends: i64,
 }
 
@@ -142,7 +147,30 @@ impl Ordered {
         self.until(now, |held| held.ends)
     }
 
-    /// How long until it should be renewed; nothing if there is none.
+    /// What the authority calls it (RFC 9773 section 4.1); `None` if there is none, or it does not say who signed it.
+    pub(super) fn identifier(&self) -> Option<CertificateIdentifier<'static>> {
+        let held = self.held.load();
+        let leaf = held.as_ref()?.key.cert.first()?;
+        let identifier = CertificateIdentifier::try_from(leaf).ok()?;
+        Some(identifier.into_owned())
+    }
+
+    /// How long until it should be renewed if the authority would have that done within this time (Unix seconds), and it is
+    /// to `rest` first; nothing if there is none.
+    pub(super) fn until_due_within(
+        &self,
+        window: (i64, i64),
+        rest: Duration,
+        now: SystemTime,
+    ) -> Duration {
+        let held = self.held.load();
+        held.as_ref().map_or(Duration::ZERO, |held| {
+            let due = until(held.within(window), now).max(rest);
+            due.min(until(held.renew_by, now))
+        })
+    }
+
+    /// How long until it should be renewed by our own rule; nothing if there is none.
     pub(super) fn until_due(&self, now: SystemTime) -> Duration {
         self.until(now, |held| held.renew_at)
     }
@@ -157,6 +185,10 @@ impl Ordered {
 fn until(time: i64, now: SystemTime) -> Duration {
     let time = UNIX_EPOCH + Duration::from_secs(u64::try_from(time).unwrap_or(0));
     time.duration_since(now).unwrap_or_default()
+}
+
+fn part(time: i64, share: u16) -> i64 {
+    time.saturating_mul(i64::from(share)) / i64::from(u16::MAX)
 }
 
 impl Held {
@@ -179,13 +211,20 @@ impl Held {
         // As Let's Encrypt advises: when a third is left (https://letsencrypt.org/docs/integration-guide/). Gateways that
         // share a folder should not all come at once, so it is up to a thirtieth earlier.
         let lifetime = ends.saturating_sub(begins).max(0);
-        let random = i64::from(RandomState::new().hash_one(0) as u16);
-        let earlier = (lifetime / 30).saturating_mul(random) / i64::from(u16::MAX);
+        let share = RandomState::new().hash_one(0) as u16;
         Ok(Self {
             key: Arc::new(key),
-            renew_at: ends - lifetime / 3 - earlier,
+            renew_at: ends - lifetime / 3 - part(lifetime / 30, share),
+            // Else a window that a mistake has put too late would let it end.
+            renew_by: ends - lifetime / 10,
+            share,
             ends,
         })
+    }
+
+    /// A moment between these two: the same one each time, and another one in each gateway.
+    fn within(&self, (from, until): (i64, i64)) -> i64 {
+        from.saturating_add(part(until.saturating_sub(from), self.share))
     }
 
     /// Whether it should be renewed already.
