@@ -162,7 +162,22 @@ fn certificates_by_acme() {
             Some("error 7:41 this is not the key of an account: it is not base64url"),
         ),
         (
+            with(
+                "cache",
+                "external_account = { id = \"1\", secret = \"==\" }\ncache",
+            ),
+            Some("error 7:41 this is not the key of an account: it is not base64url"),
+        ),
+        (
             twice("\ncontact = \"mailto:ops@a.test\""),
+            Some("error 11:12 `a.test` is ordered in another way at another listener"),
+        ),
+        (
+            twice("\nca = \"/dev/null\""),
+            Some("error 11:12 `a.test` is ordered in another way at another listener"),
+        ),
+        (
+            twice("\nexternal_account = { id = \"1\", secret = \"c2VjcmV0\" }"),
             Some("error 11:12 `a.test` is ordered in another way at another listener"),
         ),
     ] {
