@@ -8,6 +8,8 @@ mod floods;
 mod fragment;
 #[path = "http2/heads.rs"]
 mod heads;
+#[path = "http2/sizes.rs"]
+mod sizes;
 #[path = "http2/slow.rs"]
 mod slow;
 

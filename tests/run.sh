@@ -10,8 +10,7 @@ usage: bash tests/run.sh [--quick | --long]
 Installs what the tests need (redis-server, curl, nginx, HAProxy, Caddy, Envoy, wrk, Node.js, cargo-nextest, cargo-deny, grpcio,
 httpx, websockets, undici, express-session, Flask-Session, PyJWT, jose, kustomize, Chromium, Schemathesis, iptables, faketime,
 Pebble, acme2certifier), then checks format, lints and dependencies, runs every test, those in a browser too, and lets Schemathesis
-loose on the admin API for a
-minute. Takes about 10 minutes the first time on two cores, most of it compiling.
+loose on the admin API for a minute. Takes about 10 minutes the first time on two cores, most of it compiling.
 
   --long    also what takes minutes: Schemathesis for five of them, a hundred thousand users, ten gigabytes each
             way, three minutes of faults for a single Redis, one with Sentinel and a cluster each (CHECKER_SECONDS

@@ -79,6 +79,8 @@ pub(crate) enum Answer {
     Echo,
     /// Read the body, then these bytes.
     Bytes(Vec<u8>),
+    /// Read the body, then these bytes, of which there are too many to have them once for each request.
+    Shared(Arc<Vec<u8>>),
     /// Read the body, then these bytes, then close.
     BytesThenClose(Vec<u8>),
     /// Nothing more: the test goes on itself, see [`Upstream::held`].
@@ -298,9 +300,10 @@ async fn serve(stream: TcpStream, number: usize, state: Arc<State>) {
         }
         state.seen.lock().push(seen.clone());
         let (bytes, close) = match answer {
-            Answer::Echo => (echo(&seen), false),
-            Answer::Bytes(bytes) => (bytes, false),
-            Answer::BytesThenClose(bytes) => (bytes, true),
+            Answer::Echo => (Arc::new(echo(&seen)), false),
+            Answer::Bytes(bytes) => (Arc::new(bytes), false),
+            Answer::Shared(bytes) => (bytes, false),
+            Answer::BytesThenClose(bytes) => (Arc::new(bytes), true),
             Answer::Hold => unreachable!("handed over above"),
         };
         if wire.io.write_all(&bytes).await.is_err() || wire.io.flush().await.is_err() {

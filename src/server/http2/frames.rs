@@ -6,7 +6,8 @@
 //! which its request had earned. WINDOW_UPDATE costs one too, and every KiB that we send earns one, because it must be
 //! acknowledged with them; so does every request. What is left over comes back within a second. A client beyond its
 //! budget is told ENHANCE_YOUR_CALM and cut off. So is, with PROTOCOL_ERROR, one that promises a push (section 8.4): the
-//! library would first wait for the rest of the promise.
+//! library would first wait for the rest of the promise. A frame of a size that its kind cannot have is told
+//! FRAME_SIZE_ERROR, as section 4.2 wants it; the library's own word for it is PROTOCOL_ERROR.
 
 use std::io;
 use std::pin::Pin;
@@ -27,14 +28,21 @@ const MAX_LINGER: usize = 64 << 10;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
-const CONTINUATION: u8 = 9;
 
 /// Codes of errors (RFC 9113 section 7).
 const PROTOCOL_ERROR: u8 = 1;
+const FRAME_SIZE_ERROR: u8 = 6;
 const ENHANCE_YOUR_CALM: u8 = 0x0b;
 
 /// The head of a frame.
@@ -44,6 +52,23 @@ pub(super) struct Frame {
     kind: u8,
     flags: u8,
     stream: u32,
+}
+
+impl Frame {
+    /// The error that its head alone is (RFC 9113 sections 6.3 to 6.9).
+    fn fault(self) -> Option<u8> {
+        let sized = match self.kind {
+            PUSH_PROMISE => return Some(PROTOCOL_ERROR),
+            PRIORITY => self.length == 5,
+            RST_STREAM | WINDOW_UPDATE => self.length == 4,
+            SETTINGS if self.flags & ACK != 0 => self.length == 0,
+            SETTINGS => self.length.is_multiple_of(6),
+            PING => self.length == 8,
+            GOAWAY => self.length >= 8,
+            _ => true,
+        };
+        (!sized).then_some(FRAME_SIZE_ERROR)
+    }
 }
 
 /// Finds the heads of frames in a stream.
@@ -209,8 +234,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Counted<T> {
                 *last_stream = frame.stream.max(*last_stream);
                 *open_head = frame.flags & END_HEADERS == 0;
             }
-            if frame.kind == PUSH_PROMISE {
-                *cut = Cut::Telling(PROTOCOL_ERROR);
+            if let Some(code) = frame.fault() {
+                *cut = Cut::Telling(code);
             } else if !budget.pay(frame) {
                 *cut = Cut::Telling(ENHANCE_YOUR_CALM);
             }
