@@ -394,14 +394,9 @@ async fn with_redis(upstream: &Upstream, redis: &Redis) -> Gateway {
 async fn cannot_tell(gateway: &Gateway) {
     for path in ["/private", "/optional"] {
         for token in [TOKEN, UNKNOWN] {
-            let start = Instant::now();
-            let reply = gateway.send(Call::get(path).bearer(token)).await;
-            // The deadline is 250 ms; the rest is room for a busy machine.
-            assert!(
-                start.elapsed() < Duration::from_secs(2),
-                "{:?}",
-                start.elapsed()
-            );
+            // Its deadline is 250 ms.
+            let asking = gateway.send(Call::get(path).bearer(token));
+            let reply = soon("an answer without the store", asking).await;
             reply.refused(503, "session_store_unavailable");
             assert!(reply.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
         }
@@ -412,7 +407,7 @@ async fn cannot_tell(gateway: &Gateway) {
     assert_eq!(public.status, 200);
 }
 
-/// 200 again within two seconds (and what a busy machine adds); nothing but 200 and 503 until then.
+/// 200 again soon; nothing but 200 and 503 until then.
 async fn tells_again(gateway: &Gateway) {
     let start = Instant::now();
     loop {
@@ -421,10 +416,7 @@ async fn tells_again(gateway: &Gateway) {
             break;
         }
         assert_eq!(status, 503);
-        assert!(
-            start.elapsed() < Duration::from_secs(4),
-            "it does not come back"
-        );
+        assert!(start.elapsed() < support::PATIENCE, "it does not come back");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(status(gateway, "/private", UNKNOWN).await, 401);

@@ -184,7 +184,7 @@ async fn own_sessions_come_and_go(store: &SessionStore) {
     for brief in [&mine, &token("short")] {
         let start = Instant::now();
         while store.find(brief).await.unwrap().is_some() {
-            assert!(start.elapsed() < Duration::from_secs(5), "it does not end");
+            assert!(start.elapsed() < Duration::from_secs(20), "it does not end");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
