@@ -131,7 +131,7 @@ def options_from(argv):
         "cost; how fast a kick is known elsewhere. Ends with one table of all that was held to a bar.",
         epilog="Ends with 0 if every bar is met, 1 if one is not, 2 if it could not be measured.",
     )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each contender (5)")
+    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="turns of each contender (9)")
     parser.add_argument("--seconds", type=float, default=4, metavar="N", help="length of a turn (4)")
     parser.add_argument("--warm", type=float, default=1, metavar="N", help="seconds before each turn that do not count (1)")
     parser.add_argument("--quick", action="store_true", help="2 rounds of 2 seconds: does it run at all?")
