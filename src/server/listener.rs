@@ -194,6 +194,7 @@ const BACKLOG: i32 = 4096;
 #[cfg(target_os = "linux")]
 const SILENCE: u32 = 1;
 
+// nix has the option not by name, but makes such: what is unsafe about it stands in nix.
 #[cfg(target_os = "linux")]
 sockopt_impl!(
     DeferAccept,
