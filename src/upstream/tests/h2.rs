@@ -246,8 +246,7 @@ async fn with_another_beside(
 ) -> (Result<Response<Body>, UpstreamError>, usize) {
     let (works, seen) = endpoint(ok).await;
     let upstream = h2(&[failing, works], "");
-    // So the other one is asked first.
-    upstream.endpoints[1].place.standing.found(false);
+    prefer_the_first(&upstream);
     let answer = send(&upstream, request).await;
     (answer, seen.requests().len())
 }
@@ -273,31 +272,19 @@ async fn a_body_of_which_some_has_left_is_never_sent_again_even_if_nobody_looked
     let refusing = reuse::upstream_of(|_, stream| refuse_after(DATA, stream)).await;
     let (works, seen) = endpoint(ok).await;
     let upstream = h2(&[refusing, works], "");
-    // So the other one is asked first.
-    upstream.endpoints[1].place.standing.found(false);
-    let front = front(upstream, 100, timeouts(5000)).await;
 
-    let head = "PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n";
-    let mut client = talk(front, &format!("{head}1\r\nx\r\n")).await;
-
-    assert_eq!(status(&mut client).await, "502");
-    assert!(seen.requests().is_empty());
+    sharing::a_body_that_was_begun_is_lost(upstream, &seen).await;
 }
 
 #[tokio::test]
 async fn what_an_endpoint_has_not_looked_at_is_sent_to_another() {
     let refusing = reuse::upstream_of(|_, stream| refuse_after(HEADERS, stream)).await;
-    let (works, seen) = endpoint(ok).await;
-    let upstream = h2(&[refusing, works], "");
-    // So the other one is asked first.
-    upstream.endpoints[1].place.standing.found(false);
+    let posted = request(Method::POST, Body::Empty);
 
-    let answer = send(&upstream, request(Method::POST, Body::Empty))
-        .await
-        .unwrap();
+    let (answer, asked) = with_another_beside(refusing, posted).await;
 
-    assert_eq!(read(answer.into_body()).await.unwrap().0, "ok");
-    assert_eq!(seen.requests().len(), 1);
+    assert_eq!(read(answer.unwrap().into_body()).await.unwrap().0, "ok");
+    assert_eq!(asked, 1);
 }
 
 #[tokio::test]

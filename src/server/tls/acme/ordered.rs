@@ -144,7 +144,7 @@ impl Ordered {
 
     /// How long it is good for at this time; nothing if it is over or there is none.
     pub(super) fn left(&self, now: SystemTime) -> Duration {
-        self.until(now, |held| held.ends)
+        self.wait(|held| until(held.ends, now))
     }
 
     /// What the authority calls it (RFC 9773 section 4.1); `None` if there is none, or it does not say who signed it.
@@ -163,8 +163,7 @@ impl Ordered {
         rest: Duration,
         now: SystemTime,
     ) -> Duration {
-        let held = self.held.load();
-        held.as_ref().map_or(Duration::ZERO, |held| {
+        self.wait(|held| {
             let due = until(held.within(window), now).max(rest);
             due.min(until(held.renew_by, now))
         })
@@ -172,13 +171,13 @@ impl Ordered {
 
     /// How long until it should be renewed by our own rule; nothing if there is none.
     pub(super) fn until_due(&self, now: SystemTime) -> Duration {
-        self.until(now, |held| held.renew_at)
+        self.wait(|held| until(held.renew_at, now))
     }
 
-    fn until(&self, now: SystemTime, time: fn(&Held) -> i64) -> Duration {
+    /// As long as that of the certificate that there is; nothing if there is none.
+    fn wait(&self, of: impl FnOnce(&Held) -> Duration) -> Duration {
         let held = self.held.load();
-        held.as_ref()
-            .map_or(Duration::ZERO, |held| until(time(held), now))
+        held.as_deref().map_or(Duration::ZERO, of)
     }
 }
 
