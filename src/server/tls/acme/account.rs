@@ -1,5 +1,6 @@
 //! The account with the authority, and how it is kept.
 
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -24,7 +25,7 @@ struct Kept {
 /// # Errors
 /// If the folder cannot be read or the authority cannot be asked for its directory.
 pub(super) async fn as_it_is(file: &Path, acme: &Acme) -> Result<Option<Account>, OrderError> {
-    match files::read(file)?.map(|text| serde_json::from_slice::<Kept>(&text)) {
+    match read(file)? {
         Some(Ok(kept)) => resume(kept.credentials, acme).await.map(Some),
         Some(Err(_)) | None => Ok(None),
     }
@@ -36,12 +37,13 @@ pub(super) async fn as_it_is(file: &Path, acme: &Acme) -> Result<Option<Account>
 /// # Errors
 /// If the folder cannot be used, or the authority cannot be asked or says no.
 pub(super) async fn known(file: &Path, acme: &Acme) -> Result<Option<Account>, OrderError> {
-    let Some(text) = files::read(file)? else {
-        return Ok(None);
-    };
-    let Ok(mut kept) = serde_json::from_slice::<Kept>(&text) else {
-        tracing::warn!(file = %file.display(), "what is kept there is no account; opening another one");
-        return Ok(None);
+    let mut kept = match read(file)? {
+        Some(Ok(kept)) => kept,
+        Some(Err(_)) => {
+            tracing::warn!(file = %file.display(), "what is kept there is no account; opening another one");
+            return Ok(None);
+        }
+        None => return Ok(None),
     };
     let contact = contact(acme);
     let differs = kept.contact.as_deref() != contact;
@@ -53,6 +55,11 @@ pub(super) async fn known(file: &Path, acme: &Acme) -> Result<Option<Account>, O
         files::write(file, &text)?;
     }
     Ok(Some(account))
+}
+
+fn read(file: &Path) -> io::Result<Option<serde_json::Result<Kept>>> {
+    let text = files::read(file)?;
+    Ok(text.map(|text| serde_json::from_slice(&text)))
 }
 
 async fn resume(credentials: AccountCredentials, acme: &Acme) -> Result<Account, OrderError> {
